@@ -20,6 +20,8 @@ from boxlite_runtime.errors import BoxliteError, ExitCode
 
 #: Command name -> where its click command lives. Add a line with the module.
 COMMANDS: dict[str, str] = {
+    "install": "boxlite_runtime.cli.install:install",
+    "uninstall": "boxlite_runtime.cli.uninstall:uninstall",
     "version": "boxlite_runtime.cli.version:version",
 }
 

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``boxlite install``: put the built runtime on this host.
+
+Owns: the order plan, act, reload, probe, and what is printed. Does not own:
+any of these steps.
+"""
+
+import json
+import tomllib
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+
+from boxlite_runtime.installer import apply, daemons, observe, plan, probe
+from boxlite_runtime.installer.journal import Kind
+from boxlite_runtime.paths import Layout, host_layout, source_tree
+from boxlite_runtime.progress import step
+
+
+@click.command()
+@click.option(
+    "--prefix",
+    type=click.Path(path_type=Path, resolve_path=True),
+    default=Layout.prefix,
+    show_default=True,
+    help="Where binaries, kernel and initrd go.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, resolve_path=True, exists=True, file_okay=False),
+    default=Layout.root,
+    help="Install below another root, for packaging: no probe, no reload.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def install(prefix: Path, root: Path, dry_run: bool, as_json: bool) -> None:
+    """Install the built shim, kernel and initrd, and tell the engines.
+
+    Safe to run again: what is in place already is not touched. boxlite
+    uninstall takes everything back, byte for byte.
+    """
+    layout = replace(host_layout(), prefix=prefix, root=root)
+    facts = observe.facts(layout, source_tree())
+    decided = plan.install(facts)
+    if not dry_run:
+        apply.apply(decided, facts.journal)
+    answer = None
+    if not dry_run and root == Path("/"):
+        answer = _tell_and_probe(layout, decided)
+    if as_json:
+        click.echo(json.dumps(_as_json(decided, dry_run, answer), indent=2))
+        return
+    _print(decided, dry_run, answer)
+
+
+def _tell_and_probe(layout: Layout, decided: plan.Plan) -> probe.Answer:
+    if decided.touches(Kind.DOCKER):
+        daemons.reload_docker(expect_runtime=True)
+    stored = probe.read(layout.accel)
+    qemu = Path(tomllib.loads(layout.config.read_text())["paths"]["qemu"])
+    # The answer holds for one QEMU and one guest; a second install trusts it.
+    same_qemu = stored is not None and stored.qemu == probe.qemu_version(qemu)
+    if stored is not None and same_qemu and not decided.touches(Kind.BINARY):
+        return stored
+    machine = probe.Machine(qemu, layout.kernel, layout.initrd)
+    with step("Booting a guest to choose the accelerator"):
+        return probe.probe(machine, layout.accel)
+
+
+def _print(decided: plan.Plan, dry_run: bool, answer: probe.Answer | None) -> None:
+    for action in decided.actions:
+        click.echo(f"{'would ' if dry_run else ''}{action.describe()}")
+    if not decided.actions:
+        click.echo("everything is in place already")
+    for note in decided.notes:
+        click.echo(f"note: {note}")
+    if decided.touches(Kind.CONTAINERD):
+        click.echo("note: Kubernetes sees the runtime after a restart of containerd")
+    if answer is not None:
+        click.echo(f"accelerator: {answer.accel} ({answer.reason})")
+
+
+def _as_json(
+    decided: plan.Plan, dry_run: bool, answer: probe.Answer | None
+) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "actions": [action.describe() for action in decided.actions],
+        "notes": list(decided.notes),
+        "restart_containerd": decided.touches(Kind.CONTAINERD),
+        "accelerator": asdict(answer) if answer else None,
+    }
