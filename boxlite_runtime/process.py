@@ -116,6 +116,7 @@ def stream(
     finally:
         if timer is not None:
             timer.cancel()
+        _close_pipes(process)
     if expired.is_set():
         raise BoxliteError(
             f"gave up after {timeout:g} s on: {_command(words, cwd, env)}",
@@ -166,6 +167,10 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     _kill_group(process)
     process.wait()
+    _close_pipes(process)
+
+
+def _close_pipes(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             with suppress(OSError):
