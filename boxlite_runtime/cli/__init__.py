@@ -9,8 +9,10 @@ Call order: ``main`` -> the group -> the command -> ``_report`` on failure.
 """
 
 import importlib
+import signal
 import sys
 import traceback
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -22,6 +24,7 @@ from boxlite_runtime.errors import BoxliteError, ExitCode
 COMMANDS: dict[str, str] = {
     "install": "boxlite_runtime.cli.install:install",
     "uninstall": "boxlite_runtime.cli.uninstall:uninstall",
+    "doctor": "boxlite_runtime.cli.doctor:doctor",
     "version": "boxlite_runtime.cli.version:version",
 }
 
@@ -60,6 +63,9 @@ def boxlite(ctx: click.Context, debug: bool) -> None:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run ``boxlite`` and exit with one of ``ExitCode``."""
     words = sys.argv[1:] if argv is None else argv
+    # Ended from outside: leave through the same doors, which end children too.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _leave)
     debug = "--debug" in words
     try:
         # Not standalone: click would turn our errors into its own codes.
@@ -75,6 +81,10 @@ def main(argv: list[str] | None = None) -> NoReturn:
         click.echo("interrupted", err=True)
         sys.exit(ExitCode.INTERRUPTED)
     sys.exit(result if isinstance(result, int) else ExitCode.OK)
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def _report(error: BoxliteError, *, debug: bool) -> ExitCode:
