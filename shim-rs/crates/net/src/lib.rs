@@ -1,1 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+//! The host side of one container's network: the namespace, what the engine built in it, the taps, the redirect.
+//!
+//! The engine builds the container's network as it does for any container: a veth (or macvlan, ...) with addresses
+//! and routes in a network namespace. The VMM lives in that namespace and holds a tap. This crate joins the two below
+//! the namespace's own IP stack, and tells what the guest has to take over. The engine's addresses stay where it put
+//! them: its statistics and its `inspect` keep working.
+//!
+//! Not here: anything inside the guest, the VMM, OCI, containerd. Nothing here polls or executes another program.
+//!
+//! Order of calls:
+//! 1. [`Namespace::create`] or [`Namespace::open`]
+//! 2. [`open_tap`] for each NIC the machine has room for; the descriptors go to the VMM
+//! 3. a thread calls [`Namespace::enter`] and starts the VMM, so that `/proc/<vmm>/ns/net` is the container's
+//! 4. the engine builds its network
+//! 5. [`scan`], once; then [`redirect`] for each link found
+//!
+//! Nothing has to be undone: a tap goes with its descriptors, a namespace with its last user.
+
+mod error;
+mod layout;
+mod namespace;
+mod netlink;
+mod redirect;
+mod scan;
+mod sys;
+mod tap;
+
+pub use error::NetError;
+pub use layout::{Address, Layout, Link, Neighbor, Route};
+pub use namespace::Namespace;
+pub use redirect::redirect;
+pub use scan::scan;
+pub use tap::{open_tap, tap_name};

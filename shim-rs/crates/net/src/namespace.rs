@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Network namespaces: make, open, enter. Not what is in them.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::{panic, thread};
+
+use rustix::fs::fstatfs;
+use rustix::io::Errno;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::error::NetError;
+use crate::netlink::{self, Socket};
+use crate::sys;
+
+/// The magic number of nsfs, linux/magic.h. A file that once was a namespace's mount point is an ordinary, empty one.
+const NSFS_MAGIC: u64 = 0x6e73_6673;
+
+/// An open network namespace. It lives as long as this, or a process in it, does.
+#[derive(Debug)]
+pub struct Namespace {
+    fd: OwnedFd,
+}
+
+impl Namespace {
+    /// A new namespace whose loopback is up and which holds nothing else.
+    ///
+    /// A thread of its own makes it: the caller's threads stay where they are.
+    pub fn create() -> Result<Self, NetError> {
+        let what = "create a network namespace";
+        on_thread(|| {
+            sys::leave_network_namespace().map_err(|errno| match errno {
+                Errno::INVAL => NetError::Unsupported { what, source: errno.into() },
+                other => NetError::from_errno(what, other),
+            })?;
+            let fd =
+                File::open("/proc/thread-self/ns/net").map_err(|source| NetError::from_io(what, source))?;
+            Socket::open()?.apply(what, &[netlink::loopback_up()])?;
+            Ok(Self { fd: fd.into() })
+        })?
+    }
+
+    /// The namespace at `path`: `/proc/<pid>/ns/net`, or a file it is mounted on.
+    pub fn open(path: &Path) -> Result<Self, NetError> {
+        let missing = |source| NetError::NamespaceMissing { path: path.into(), source };
+        let file = File::open(path).map_err(missing)?;
+        let kind =
+            fstatfs(&file).map_err(|errno| NetError::from_errno("examine a network namespace", errno))?;
+        if u64::try_from(kind.f_type) != Ok(NSFS_MAGIC) {
+            return Err(missing(Errno::INVAL.into()));
+        }
+        Ok(Self { fd: file.into() })
+    }
+
+    /// Moves the calling thread into the namespace, for good.
+    ///
+    /// For a thread that is made for it: what it starts, a VMM for example, is born in the namespace.
+    pub fn enter(&self) -> Result<(), NetError> {
+        move_into_link_name_space(self.fd.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|errno| NetError::from_errno("enter a network namespace", errno))
+    }
+
+    /// Runs `f` inside the namespace, on a thread that ends with it, and waits for its value.
+    pub fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> Result<T, NetError> {
+        on_thread(|| self.enter().map(|()| f()))?
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Runs `f` on a short-lived thread; a panic in it goes on in the caller.
+fn on_thread<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, NetError> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new()
+            .name("netns".into())
+            .spawn_scoped(scope, f)
+            .map_err(|source| NetError::System { what: "start a thread", source })?;
+        Ok(thread.join().unwrap_or_else(|cause| panic::resume_unwind(cause)))
+    })
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Joins a tap to the engine's link: whatever comes in on one leaves by the other, below the namespace's IP stack.
+//!
+//! Each gets an ingress qdisc with one filter that matches every frame and hands it to the other's egress. A frame is
+//! taken before ARP, IP and netfilter of the namespace see it, so the host's kernel answers nothing in the guest's
+//! place, though the link still bears the guest's addresses. Checksums and segments left to the hardware are completed
+//! by the kernel as the receiving device asks, since a frame leaves by that device's ordinary transmit path.
+//!
+//! The messages are built by pure functions; `redirect` sends them.
+
+use rustix::io::Errno;
+
+use crate::error::NetError;
+use crate::layout::Link;
+use crate::namespace::Namespace;
+use crate::netlink::{
+    IFF_UP, IFLA_IFNAME, IFLA_MTU, Message, NLM_F_CREATE, NLM_F_EXCL, RTM_GETLINK, RTM_NEWLINK, Socket,
+    link_header, number,
+};
+use crate::tap::tap_name;
+
+const RTM_NEWQDISC: u16 = 36;
+const RTM_DELQDISC: u16 = 37;
+const RTM_NEWTFILTER: u16 = 44;
+/// `TC_H_INGRESS` as a parent, and the one handle an ingress qdisc has; linux/pkt_sched.h.
+const INGRESS_PARENT: u32 = 0xffff_fff1;
+const INGRESS_HANDLE: u32 = 0xffff_0000;
+const ETH_P_ALL: u16 = 3;
+const TCA_KIND: u16 = 1;
+const TCA_OPTIONS: u16 = 2;
+const TCA_MATCHALL_ACT: u16 = 2;
+const TCA_U32_SEL: u16 = 5;
+const TCA_U32_ACT: u16 = 7;
+const TC_U32_TERMINAL: u8 = 1;
+const TCA_ACT_KIND: u16 = 1;
+const TCA_ACT_OPTIONS: u16 = 2;
+const TCA_MIRRED_PARMS: u16 = 2;
+const TCA_EGRESS_REDIR: u32 = 1;
+const TC_ACT_STOLEN: u32 = 4;
+
+/// Which of the kernel's classifiers matches every frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Classifier {
+    /// Made for it (Linux 4.8, `CONFIG_NET_CLS_MATCHALL`), and sometimes left out.
+    Matchall,
+    /// Matches every frame with a selector of no keys (`CONFIG_NET_CLS_U32`).
+    U32,
+}
+
+/// How many messages of [`joining`] come first and may find nothing to delete.
+const CLEARING: usize = 2;
+const WHAT: &str = "redirect frames between a link and a tap";
+
+/// Joins `link` and tap `tap_index` of the namespace, gives the tap the link's MTU, and brings it up.
+///
+/// An ingress qdisc already on the link is replaced: it is what an earlier machine in this namespace left.
+pub fn redirect(ns: &Namespace, link: &Link, tap_index: u32) -> Result<(), NetError> {
+    ns.run(|| {
+        let mut socket = Socket::open()?;
+        let tap = index_of(&mut socket, &tap_name(tap_index))?;
+        let mut missing = Errno::NOENT;
+        for classifier in [Classifier::Matchall, Classifier::U32] {
+            let answers = socket.batch(WHAT, &joining(link, tap, classifier))?;
+            match answers.into_iter().skip(CLEARING).find_map(Result::err) {
+                // Only now: before, the guest's frames would reach the namespace's IP stack.
+                None => return socket.apply(WHAT, &[Message::new(RTM_NEWLINK, 0, &link_header(tap, IFF_UP, IFF_UP))]),
+                Some(Errno::NODEV) => return Err(NetError::LinkGone { link: link.name.clone() }),
+                Some(errno @ (Errno::NOENT | Errno::OPNOTSUPP)) => missing = errno,
+                Some(errno) => return Err(NetError::from_errno(WHAT, errno)),
+            }
+        }
+        Err(NetError::Unsupported {
+            what: "redirect frames between devices; it needs CONFIG_NET_SCH_INGRESS, CONFIG_NET_ACT_MIRRED and \
+                   CONFIG_NET_CLS_MATCHALL or CONFIG_NET_CLS_U32",
+            source: missing.into(),
+        })
+    })?
+}
+
+/// The number of the device called `name` in the socket's namespace.
+fn index_of(socket: &mut Socket, name: &str) -> Result<u32, NetError> {
+    let request = Message::new(RTM_GETLINK, 0, &link_header(0, 0, 0)).text(IFLA_IFNAME, name);
+    match socket.ask(WHAT, &request)? {
+        Ok(body) => number(body.get(4..8)).ok_or(NetError::Malformed { what: WHAT }),
+        Err(Errno::NODEV) => Err(NetError::LinkGone { link: name.into() }),
+        Err(errno) => Err(NetError::from_errno(WHAT, errno)),
+    }
+}
+
+/// All it takes but bringing the tap up: clear both, an ingress qdisc and a filter on both, and the tap's MTU.
+fn joining(link: &Link, tap: u32, classifier: Classifier) -> Vec<Message> {
+    vec![
+        Message::new(RTM_DELQDISC, 0, &tc_header(link.index, INGRESS_HANDLE, INGRESS_PARENT, 0)),
+        Message::new(RTM_DELQDISC, 0, &tc_header(tap, INGRESS_HANDLE, INGRESS_PARENT, 0)),
+        ingress(link.index),
+        ingress(tap),
+        filter(link.index, tap, classifier),
+        filter(tap, link.index, classifier),
+        Message::new(RTM_NEWLINK, 0, &link_header(tap, 0, 0)).word(IFLA_MTU, link.mtu),
+    ]
+}
+
+/// An ingress qdisc on a device.
+fn ingress(device: u32) -> Message {
+    let header = tc_header(device, INGRESS_HANDLE, INGRESS_PARENT, 0);
+    Message::new(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &header).text(TCA_KIND, "ingress")
+}
+
+/// A filter that takes every frame coming in on `from` and sends it out by `to`.
+fn filter(from: u32, to: u32, classifier: Classifier) -> Message {
+    // Priority 1 above the protocol in network order.
+    let info = 1 << 16 | u32::from(ETH_P_ALL.to_be());
+    let message =
+        Message::new(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &tc_header(from, 0, INGRESS_HANDLE, info));
+    match classifier {
+        Classifier::Matchall => message.text(TCA_KIND, "matchall").nest(TCA_OPTIONS, |options| {
+            options.nest(TCA_MATCHALL_ACT, |actions| redirect_action(actions, to))
+        }),
+        Classifier::U32 => message.text(TCA_KIND, "u32").nest(TCA_OPTIONS, |options| {
+            // `struct tc_u32_sel`: flags, offset shift, number of keys, then offsets. No key: a key would not match a
+            // frame too short to hold it, and that frame would reach the IP stack.
+            let mut selector = [0; 16];
+            selector[0] = TC_U32_TERMINAL;
+            options.bytes(TCA_U32_SEL, &selector).nest(TCA_U32_ACT, |actions| redirect_action(actions, to))
+        }),
+    }
+}
+
+/// The first and only action: `mirred egress redirect`.
+fn redirect_action(actions: Message, to: u32) -> Message {
+    // `struct tc_mirred`: index, capabilities, action, two counts, what to do, the device.
+    let parameters: Vec<u8> = [0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, to]
+        .iter()
+        .flat_map(|word| word.to_ne_bytes())
+        .collect();
+    actions.nest(1, |action| {
+        action
+            .text(TCA_ACT_KIND, "mirred")
+            .nest(TCA_ACT_OPTIONS, |options| options.bytes(TCA_MIRRED_PARMS, &parameters))
+    })
+}
+
+/// `struct tcmsg` for a device.
+fn tc_header(device: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
+    [0, device, handle, parent, info].iter().flat_map(|word| word.to_ne_bytes()).collect()
+}

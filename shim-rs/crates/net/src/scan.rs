@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reads what the engine built in a namespace: one dump each of links, addresses, routes and neighbours.
+//!
+//! `scan` asks, the rest is pure: it turns the dumps into a [`Layout`]. What a guest's kernel does by itself once it has
+//! the addresses (connected routes, link-local addresses, what routers announce) is left out; so is what a guest cannot
+//! have (devices that are not Ethernet, links that are down or part of another).
+
+mod parse;
+
+use crate::error::NetError;
+use crate::layout::Layout;
+use crate::namespace::Namespace;
+use crate::netlink::{Message, RTM_GETLINK, Socket, link_header};
+
+const RTM_GETADDR: u16 = 22;
+const RTM_GETROUTE: u16 = 26;
+const RTM_GETNEIGH: u16 = 30;
+/// `struct ifaddrmsg`, `rtmsg` and `ndmsg` are 8, 12 and 12 bytes and start with the address family; 0 is every family.
+const ADDRESS_HEADER: usize = 8;
+const ROUTE_HEADER: usize = 12;
+const NEIGHBOR_HEADER: usize = 12;
+
+/// The bodies of the four dumps.
+#[derive(Debug, Default)]
+struct Dumps {
+    links: Vec<Vec<u8>>,
+    addresses: Vec<Vec<u8>>,
+    routes: Vec<Vec<u8>>,
+    neighbors: Vec<Vec<u8>>,
+}
+
+/// What the namespace holds now. The engine must be done with it: nothing is waited for.
+pub fn scan(ns: &Namespace) -> Result<Layout, NetError> {
+    let dumps = ns.run(|| {
+        let mut socket = Socket::open()?;
+        let mut dump = |what, kind, header: &[u8]| socket.dump(what, &Message::new(kind, 0, header));
+        Ok(Dumps {
+            links: dump("list network links", RTM_GETLINK, &link_header(0, 0, 0))?,
+            addresses: dump("list network addresses", RTM_GETADDR, &[0; ADDRESS_HEADER])?,
+            routes: dump("list routes", RTM_GETROUTE, &[0; ROUTE_HEADER])?,
+            neighbors: dump("list network neighbours", RTM_GETNEIGH, &[0; NEIGHBOR_HEADER])?,
+        })
+    })??;
+    parse::layout(&dumps)
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The two system calls that have no safe wrapper: `unshare(CLONE_NEWNET)` and `ioctl(TUNSETIFF)`. Nothing else.
+#![allow(unsafe_code)]
+
+use std::os::fd::BorrowedFd;
+
+use rustix::io;
+use rustix::ioctl::{self, Opcode};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+/// `_IOW('T', 202, int)` of linux/if_tun.h.
+const TUNSETIFF: Opcode = ioctl::opcode::write::<i32>(b'T', 202);
+const IFF_TAP: u16 = 0x0002;
+const IFF_NO_PI: u16 = 0x1000;
+const IFF_VNET_HDR: u16 = 0x4000;
+/// `IFNAMSIZ`, with the terminating zero.
+pub(crate) const NAME_SIZE: usize = 16;
+
+/// `struct ifreq` as TUNSETIFF reads it: a name, flags, and the rest of the union.
+#[repr(C)]
+struct InterfaceRequest {
+    name: [u8; NAME_SIZE],
+    flags: u16,
+    rest: [u8; 22],
+}
+
+/// Moves the calling thread into a new network namespace.
+pub(crate) fn leave_network_namespace() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNET gives the calling thread another network namespace; it neither closes nor unshares descriptors,
+    // which is what makes other flags of `unshare` unsafe.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+}
+
+/// Makes `tun` (an open /dev/net/tun) a tap with virtio-net headers and no packet-information header.
+///
+/// `name` is zero-terminated. An existing device of that name that is not ours gives EBUSY.
+pub(crate) fn attach_tap(tun: BorrowedFd<'_>, name: [u8; NAME_SIZE]) -> io::Result<()> {
+    let request = InterfaceRequest { name, flags: IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, rest: [0; 22] };
+    // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which is 40 bytes on 64-bit Linux, as `InterfaceRequest` is
+    // (asserted below), and the kernel keeps no pointer to it. The name it writes back is not read: it has no `%d`.
+    unsafe { ioctl::ioctl(tun, ioctl::Updater::<TUNSETIFF, _>::new(&mut { request })) }
+}
+
+const _: () = assert!(size_of::<InterfaceRequest>() == 40);
