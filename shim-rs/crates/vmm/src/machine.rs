@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a machine is to its user: the configuration, the two traits, and how it ended.
+
+use std::{
+    fmt,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::PathBuf,
+};
+
+use async_trait::async_trait;
+
+use crate::{error::VmmError, process::ProcessExit};
+
+/// What executes guest instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accel {
+    /// The processor, through /dev/kvm. A security boundary.
+    Kvm,
+    /// QEMU's translator. Works everywhere, slower, and *no* security boundary.
+    Tcg,
+}
+
+/// One network card.
+#[derive(Debug)]
+pub struct Nic {
+    /// An open tap device, made with `IFF_NO_PI | IFF_VNET_HDR`. The machine takes it.
+    pub tap: OwnedFd,
+    /// Address the guest sees.
+    pub mac: [u8; 6],
+}
+
+/// One directory shared with the guest by virtiofs.
+#[derive(Debug)]
+pub struct Share {
+    /// Connected vhost-user socket of the daemon ([`crate::virtiofsd::launch`] returns one).
+    pub socket: OwnedFd,
+    /// Name the guest mounts it by, 1 to 36 bytes.
+    pub tag: String,
+}
+
+/// Everything a machine is made of. Owns its file descriptors: a launch uses them up, also when it fails.
+#[derive(Debug)]
+pub struct MachineConfig {
+    /// Shown in the process list.
+    pub name: String,
+    /// The QEMU program, absolute.
+    pub qemu: PathBuf,
+    /// What executes guest instructions. Never probed here.
+    pub accel: Accel,
+    /// Uncompressed kernel with a PVH entry point.
+    pub kernel: PathBuf,
+    /// Initial RAM file system.
+    pub initrd: PathBuf,
+    /// Kernel command line, appended to the few arguments every machine needs.
+    pub kernel_args: String,
+    /// Virtual processors, at least one.
+    pub vcpus: u32,
+    /// Guest memory in MiB.
+    pub memory_mib: u32,
+    /// Name of the virtio-serial port of the channel, as the guest sees it in sysfs.
+    pub port_name: String,
+    /// The shared directory, if any.
+    pub share: Option<Share>,
+    /// Network cards, in the order the guest numbers them.
+    pub nics: Vec<Nic>,
+    /// File for the first MiB of console output, created or emptied.
+    pub console_log: PathBuf,
+}
+
+/// Makes machines.
+pub trait Hypervisor: Send + Sync {
+    /// Starts a machine and returns as soon as its process lives; the guest boots on its own.
+    ///
+    /// Blocking and quick (a fork and an exec, nothing is awaited). The process inherits the network and
+    /// mount namespaces and the cgroup of the *calling thread*. Must be called where a tokio runtime is
+    /// current ([`tokio::runtime::Handle::enter`] on a plain thread); that runtime serves the machine.
+    ///
+    /// A process that starts and gives up (bad image, refused option) is no failure here: it shows as an end
+    /// of the channel and in [`Machine::exited`], with what it complained about.
+    ///
+    /// # Errors
+    /// [`VmmError::ProgramMissing`], [`VmmError::Spawn`] or [`VmmError::Host`]. Nothing is left behind.
+    fn launch(&self, config: MachineConfig) -> Result<Box<dyn Machine>, VmmError>;
+}
+
+/// One launched machine. Dropping it ends it, without waiting.
+#[async_trait]
+pub trait Machine: Send + Sync {
+    /// Process id of the machine on the host, valid until [`Machine::exited`] resolves.
+    fn pid(&self) -> u32;
+
+    /// Start time of that process in clock ticks since boot: with the pid it names this process only.
+    fn start_time(&self) -> u64;
+
+    /// Our end of the channel port: a non-blocking stream. `Some` once, then `None`.
+    ///
+    /// May be written before the guest has opened the port: what is written waits. Its end (a read of zero)
+    /// means the machine has ended. Dropping it closes the port for good.
+    fn take_channel(&self) -> Option<UnixStream>;
+
+    /// Stops the virtual processors. Legal when paused already.
+    ///
+    /// # Errors
+    /// [`VmmError::Ended`], [`VmmError::Monitor`] or [`VmmError::TooOld`].
+    async fn pause(&self) -> Result<(), VmmError>;
+
+    /// Lets the virtual processors run on. Legal when running already. Fails as [`Machine::pause`] does.
+    async fn resume(&self) -> Result<(), VmmError>;
+
+    /// Kills the machine and waits until it is gone. The guest gets no notice: its file systems belong to the
+    /// host. Legal at any time, and again.
+    async fn end(&self);
+
+    /// Resolves when the machine has ended, however that came; at once if it has. Many may wait.
+    async fn exited(&self) -> MachineExit;
+
+    /// The last 2 KiB of the guest's console, control characters stripped. Untrusted text.
+    fn console_tail(&self) -> String;
+}
+
+/// How a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineExit {
+    /// What the kernel reports of the process.
+    pub process: ProcessExit,
+    /// Whether [`Machine::end`] was called before.
+    pub requested: bool,
+    /// QEMU's reason when the guest itself stopped: `guest-shutdown`, `guest-reset` (also a kernel panic).
+    pub guest: Option<String>,
+    /// What QEMU complained about, control characters stripped.
+    pub stderr: String,
+    /// The last 2 KiB of the guest's console, control characters stripped. Untrusted text.
+    pub console: String,
+}
+
+impl fmt::Display for MachineExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.process)?;
+        if let Some(reason) = &self.guest {
+            write!(f, " ({reason})")?;
+        }
+        if !self.stderr.is_empty() {
+            write!(f, ", it said: {}", self.stderr)?;
+        }
+        // A machine ended on purpose, or by the guest's own orderly shutdown, needs no console.
+        if !self.requested && !self.console.is_empty() && self.guest.as_deref() != Some("guest-shutdown") {
+            write!(f, ", its console ends with: {}", self.console)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line of one QEMU. Pure: the same configuration gives the same line, see `golden/`.
+//!
+//! Rules: every device is named here, QEMU adds none; everything it talks over is a file descriptor at a
+//! fixed number, so no path of a socket is on the line; values that come from outside have their commas
+//! doubled. The order of devices is the order of their addresses and part of a template's key.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt::Write,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+};
+
+use crate::machine::{Accel, MachineConfig, Nic};
+
+/// File descriptor numbers inside QEMU.
+pub mod fd {
+    /// The monitor's socket.
+    pub const QMP: i32 = 3;
+    /// The agent channel's socket.
+    pub const AGENT: i32 = 4;
+    /// The serial console's socket.
+    pub const CONSOLE: i32 = 5;
+    /// The vhost-user socket of the share.
+    pub const SHARE: i32 = 6;
+    /// The first network card's tap; the others follow.
+    pub const TAP: i32 = 7;
+}
+
+/// What every guest kernel is told: log to the serial port, and end the machine at once when it panics or
+/// reboots (`reboot=t` saves two seconds of trying other ways).
+const KERNEL_ARGS: &str = "console=ttyS0 panic=-1 reboot=t quiet";
+
+/// What QEMU itself may not do: no obsolete syscalls, no other ids, no new processes, no priorities.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// The arguments after the program's name.
+#[must_use]
+pub fn arguments(config: &MachineConfig) -> Vec<OsString> {
+    let mut line = Line::default();
+    line.option("-name", escaped(&config.name));
+    line.option("-sandbox", SANDBOX);
+    line.flags(&["-nodefaults", "-no-user-config", "-no-reboot"]);
+    line.option("-display", "none");
+    board(config, &mut line);
+    boot(config, &mut line);
+    chardevs(&mut line);
+    if let Some(share) = &config.share {
+        line.option("-chardev", format!("socket,id=share,fd={}", fd::SHARE));
+        // The queue's size bounds one request: 1024 lets the guest ask for its maximum of 1 MiB.
+        line.device(format!(
+            "vhost-user-fs-device,chardev=share,queue-size=1024,tag={}",
+            doubled(&share.tag)
+        ));
+    }
+    for (index, nic) in (0..).zip(&config.nics) {
+        network(index, nic, &mut line);
+    }
+    line.arguments
+}
+
+fn board(config: &MachineConfig, line: &mut Line) {
+    let accel = match config.accel {
+        Accel::Kvm => "kvm",
+        Accel::Tcg => "tcg",
+    };
+    line.option(
+        "-machine",
+        format!(
+            "microvm,accel={accel},x-option-roms=off,isa-serial=on,rtc=on,acpi=off,pcie=off,usb=off,\
+             mem-merge=off,dump-guest-core=off,memory-backend=ram"
+        ),
+    );
+    // No nested virtualisation: its bugs are the host's.
+    line.option(
+        "-cpu",
+        match config.accel {
+            Accel::Kvm => "host,vmx=off,svm=off",
+            Accel::Tcg => "max,vmx=off,svm=off",
+        },
+    );
+    line.option("-smp", config.vcpus.to_string());
+    line.option("-m", format!("{}M", config.memory_mib));
+    // Shared, since the virtiofs daemon reads and writes guest memory itself.
+    line.option("-object", format!("memory-backend-memfd,id=ram,size={}M,share=on", config.memory_mib));
+}
+
+fn boot(config: &MachineConfig, line: &mut Line) {
+    line.option("-kernel", config.kernel.as_os_str().to_owned());
+    line.option("-initrd", config.initrd.as_os_str().to_owned());
+    let mut append = KERNEL_ARGS.to_owned();
+    if !config.kernel_args.is_empty() {
+        append.push(' ');
+        append.push_str(&config.kernel_args);
+    }
+    line.option("-append", append);
+    let port = doubled(&config.port_name);
+    line.option("-chardev", format!("socket,id=agent,fd={}", fd::AGENT));
+    // One port, and port 0, which the protocol keeps for a console.
+    line.device("virtio-serial-device,max_ports=2".to_owned());
+    line.device(format!("virtserialport,chardev=agent,name={port}"));
+}
+
+fn chardevs(line: &mut Line) {
+    line.option("-chardev", format!("socket,id=console,fd={}", fd::CONSOLE));
+    line.option("-serial", "chardev:console");
+    line.option("-chardev", format!("socket,id=qmp,fd={}", fd::QMP));
+    line.option("-mon", "chardev=qmp,mode=control");
+}
+
+/// Only what a plain card with offloads needs: no filters, VLANs, announcements or queues beyond one pair.
+fn network(index: i32, nic: &Nic, line: &mut Line) {
+    line.option("-netdev", format!("tap,id=net{index},fd={},vhost=off", fd::TAP + index));
+    let mut mac = String::new();
+    for (position, byte) in nic.mac.iter().enumerate() {
+        let separator = if position == 0 { "" } else { ":" };
+        // Writing to a String cannot fail.
+        let _ = write!(mac, "{separator}{byte:02x}");
+    }
+    line.device(format!(
+        "virtio-net-device,netdev=net{index},mac={mac},mq=off,rss=off,hash=off,ctrl_rx=off,ctrl_vlan=off,\
+         ctrl_rx_extra=off,ctrl_guest_offloads=off,guest_announce=off"
+    ));
+}
+
+/// A command line under construction.
+#[derive(Debug, Default)]
+struct Line {
+    arguments: Vec<OsString>,
+}
+
+impl Line {
+    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+        self.arguments.extend([name.into(), value.into()]);
+    }
+
+    fn device(&mut self, value: String) {
+        self.option("-device", value);
+    }
+
+    fn flags(&mut self, names: &[&str]) {
+        self.arguments.extend(names.iter().map(OsString::from));
+    }
+}
+
+/// `text` as the value of one of several comma-separated properties.
+fn doubled(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+/// The same for an option whose first property needs no name.
+fn escaped(text: &str) -> OsString {
+    let bytes = OsStr::new(text).as_bytes();
+    OsString::from_vec(
+        bytes.iter().flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b','))).collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests;
