@@ -7,8 +7,9 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use boxlite_net::{Layout, Namespace, open_tap, redirect, scan};
@@ -32,13 +33,12 @@ impl Pair {
     /// What an engine leaves behind: `eth0` with addresses and a default route, and its other end on the host.
     fn new() -> Self {
         let pair = Self { guest: Namespace::create().unwrap(), host: Namespace::create().unwrap() };
-        let (guest, host) = (tid_of(&pair.guest), tid_of(&pair.host));
+        let host = Resident::of(&pair.host);
         ip(
             &pair.guest,
             "link add eth0 address 02:42:ac:11:00:02 mtu 1400 type veth peer name out address 02:42:00:00:00:01",
         );
-        ip(&pair.guest, &format!("link set out mtu 1400 netns {}", host.path()));
-        drop((guest, host));
+        ip(&pair.guest, &format!("link set out mtu 1400 netns {}", host.0.id()));
         ip(&pair.host, "addr add 172.30.0.1/24 dev out");
         ip(&pair.host, "link set out up");
         for command in [
@@ -52,7 +52,7 @@ impl Pair {
             "route add unreachable 10.8.0.0/16",
             "route add 10.7.0.0/16 dev eth0 table 77",
             "neigh add 172.30.0.9 lladdr 02:00:00:00:00:09 dev eth0 nud permanent",
-            "link add idle type dummy",
+            "link add idle type bridge",
         ] {
             ip(&pair.guest, command);
         }
@@ -61,23 +61,19 @@ impl Pair {
 }
 
 /// A process that sits in a namespace, so that `ip` can name it.
-struct Holder(std::process::Child);
+struct Resident(Child);
 
-impl Holder {
-    fn path(&self) -> String {
-        self.0.id().to_string()
+impl Resident {
+    fn of(ns: &Namespace) -> Self {
+        Self(ns.run(|| Command::new("sleep").arg("60").spawn().unwrap()).unwrap())
     }
 }
 
-impl Drop for Holder {
+impl Drop for Resident {
     fn drop(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
-}
-
-fn tid_of(ns: &Namespace) -> Holder {
-    Holder(ns.run(|| Command::new("sleep").arg("60").spawn().unwrap()).unwrap())
 }
 
 fn ip(ns: &Namespace, arguments: &str) -> String {
@@ -187,21 +183,31 @@ fn the_namespaces_own_kernel_answers_nothing_for_the_guest() {
     let pair = Pair::new();
     let mut guest = Guest::new(open_tap(&pair.guest, 0).unwrap());
     redirect(&pair.guest, &layout(&pair).links[0], 0).unwrap();
-    let mut ping =
-        pair.host.run(|| Command::new("ping").args(["-c1", "-W5", "172.30.0.2"]).spawn().unwrap()).unwrap();
+    let socket = pair.host.run(|| UdpSocket::bind((Ipv4Addr::from(HOST_IP), 0)).unwrap()).unwrap();
+    socket.send_to(b"ping", (Ipv4Addr::from(GUEST_IP), 7)).unwrap();
     guest.expect(is_arp(ARP_REQUEST)).expect("the host asks the guest");
     assert!(!ip(&pair.host, "neigh show 172.30.0.2").contains("lladdr"), "somebody else answered");
     guest.send(&arp(ARP_REPLY, HOST_MAC, (GUEST_MAC, GUEST_IP), (HOST_MAC, HOST_IP)));
-    let echo = guest.expect(|frame| frame[12..14] == [8, 0] && frame[23] == 1).expect("an echo request");
-    let mut answer =
-        [&echo[6..12], &echo[..6], &echo[12..26], &echo[30..34], &echo[26..30], &echo[34..]].concat();
-    // From request (8) to reply (0): the checksum grows by what the type lost.
-    answer[34] = 0;
-    let sum = u32::from(u16::from_be_bytes([answer[36], answer[37]])) + 0x800;
-    let sum = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
-    answer[36..38].copy_from_slice(&sum.to_be_bytes());
+    let asked = guest.expect(|frame| frame[12..14] == [8, 0] && frame[23] == 17).expect("the datagram");
+    assert_eq!(udp_sum(&asked), 0xffff, "the checksum is complete though the veth left it to the hardware");
+
+    let mut answer = [&asked[6..12], &asked[..6], &asked[12..26], &asked[30..34], &asked[26..30]].concat();
+    answer.extend([&asked[36..38], &asked[34..36], &asked[38..40], &[0, 0], b"pong"].concat());
     guest.send(&answer);
-    assert!(ping.wait().unwrap().success(), "the echo reply reaches the host");
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut buffer = [0; 16];
+    let (size, from) = socket.recv_from(&mut buffer).expect("the guest's answer");
+    assert_eq!((&buffer[..size], from.port()), (&b"pong"[..], 7));
+}
+
+/// The checksum over an IPv4 frame's pseudo header and UDP datagram: all ones if it is right.
+fn udp_sum(frame: &[u8]) -> u16 {
+    let datagram = &frame[34..];
+    let length = u16::try_from(datagram.len()).unwrap().to_be_bytes();
+    let bytes = [&frame[26..34], &[0, 17], &length, datagram].concat();
+    let sum: u32 =
+        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
+    u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap()
 }
 
 #[test]
