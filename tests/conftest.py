@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options and markers of the tests that need a host: system and perf.
+
+Unit and lint tests use nothing from here.
+"""
+
+import signal
+from types import FrameType
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Name the engines and runtimes that system tests use."""
+    group = parser.getgroup("boxlite")
+    group.addoption(
+        "--engine",
+        action="append",
+        metavar="PAIR",
+        help="engine pair to test with: installed (default), forky, gomod "
+        "or gomod-docker; may be repeated",
+    )
+    group.addoption(
+        "--fetch-engines",
+        action="store_true",
+        help="download or build engine pairs that are not in the cache",
+    )
+    group.addoption(
+        "--boxlite-runtime",
+        default="boxlite",
+        metavar="NAME",
+        help="runtime to compare with the reference; runc checks the tests "
+        "themselves (default: boxlite)",
+    )
+    group.addoption(
+        "--reference-runtime",
+        default="runc",
+        metavar="NAME",
+        help="runtime whose behaviour is right (default: runc)",
+    )
+    group.addoption(
+        "--boxlite-config",
+        default="/etc/boxlite/config.toml",
+        metavar="FILE",
+        help="configuration the shim is run with",
+    )
+    group.addoption(
+        "--perf-output",
+        default="perf.json",
+        metavar="FILE",
+        help="where tests/perf writes its measurements",
+    )
+    group.addoption(
+        "--perf-rounds",
+        type=int,
+        default=10,
+        metavar="N",
+        help="paired runs per measurement",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare markers, and clean up on SIGTERM as on Ctrl-C."""
+    config.addinivalue_line("markers", "perf: measures; judges no bare seconds")
+    config.addinivalue_line(
+        "markers", "boxlite_only: states what runc cannot (a machine, refusals)"
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

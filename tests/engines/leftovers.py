@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks for what containers left on the host after they were removed.
+
+Owns: the list of kinds. Does not own: removing any of it; something left is
+a failure, and sweeping it here would hide the next one.
+
+Everything is told apart from other engines' by the pair's directory, its
+network namespace, its mark in the environment, and the ids it has seen.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from tests.engines import processes
+from tests.engines.pair import Pair
+from tests.engines.waiting import PAUSE, until
+
+#: Seconds in which a runtime must be gone after its engine said so.
+GRACE = 5.0
+
+#: Network interfaces every namespace of a pair has.
+OWN_LINKS = re.compile(r"lo|docker0|br-[0-9a-f]{12}|(tunl|sit|gre|ip6tnl|ifb)\d+")
+
+#: Where containerd's helper library puts a shim's socket, for any engine.
+SHIM_SOCKETS = Path("/run/containerd/s")
+
+
+def look(pair: Pair) -> list[str]:
+    """Return a line for each thing that is left of the pair's containers."""
+    return [
+        *_processes(pair),
+        *_mounts(pair),
+        *_links(pair),
+        *_cgroups(pair),
+        *_files(pair),
+        *_sockets(pair),
+    ]
+
+
+def none_left(pair: Pair, seconds: float = GRACE) -> None:
+    """Fail with the list of what is left, once ``seconds`` are over."""
+    if look(pair):
+        with suppress(AssertionError):
+            until("nothing is left", lambda: not look(pair), seconds + PAUSE)
+        left = look(pair)
+        assert not left, "left behind:\n" + "\n".join(left)
+
+
+def _processes(pair: Pair) -> Iterator[str]:
+    daemons = {pair.containerd_pid, pair.dockerd_pid}
+    found = {p.pid: p for p in processes.marked(pair.mark)}
+    for text in (str(pair.run_directory), str(pair.directory / "state"), *pair.ids()):
+        found.update({p.pid: p for p in processes.naming(text)})
+    for process in found.values():
+        # docker's own client and proxy come and go with their containers.
+        if process.pid not in daemons and processes.alive(process.pid):
+            yield f"process {process.pid}: {process.command[:200]}"
+
+
+def _mounts(pair: Pair) -> Iterator[str]:
+    for directory in (pair.directory, pair.run_directory):
+        for point in processes.mount_points(directory):
+            # dockerd's data root and its namespace of the host are its own.
+            if point not in (
+                pair.directory / "data",
+                pair.directory / "exec/netns/default",
+            ):
+                yield f"mount {point}"
+
+
+def _links(pair: Pair) -> Iterator[str]:
+    for name in sorted(pair.network.links()):
+        if not OWN_LINKS.fullmatch(name):
+            yield f"network interface {name}"
+
+
+def _cgroups(pair: Pair) -> Iterator[str]:
+    ids = pair.ids()
+    for root in Path("/sys/fs/cgroup").glob("**/cgroup.procs"):
+        name = root.parent.name
+        if any(known in name for known in ids):
+            yield f"cgroup {root.parent}"
+
+
+def _files(pair: Pair) -> Iterator[str]:
+    yield from _entries(pair.run_directory)
+    yield from _entries(pair.run_directory.with_name(f"{pair.namespace}c"))
+    for tasks in (pair.directory / "state").glob("*.task/*"):
+        yield from _entries(tasks)
+    # Not exec/netns: dockerd sweeps its empty files there once a minute.
+    for part in ("runtime-runc/*", "containerd"):
+        for directory in (pair.directory / "exec").glob(part):
+            yield from _entries(directory)
+
+
+def _entries(directory: Path) -> Iterator[str]:
+    with suppress(FileNotFoundError):
+        for entry in sorted(directory.iterdir()):
+            yield f"file {entry}"
+
+
+def _sockets(pair: Pair) -> Iterator[str]:
+    """Yield shim sockets, which containerd's library names by a digest."""
+    for namespace in (pair.namespace, f"{pair.namespace}c"):
+        for known in pair.ids():
+            name = f"{pair.containerd_socket}/{namespace}/{known}"
+            socket = SHIM_SOCKETS / hashlib.sha256(name.encode()).hexdigest()
+            if socket.exists():
+                yield f"socket {socket} of {known}"

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration files of one engine pair, as text.
+
+Pure: where things go comes in, text comes out. ``boxlite_config`` derives
+the broken configurations that the tests of refusals name as runtimes.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+#: What the shim is told when the host has no configuration of its own.
+DEFAULT_CONFIG = '[log]\nlevel = "info"\n'
+
+#: Runtimes whose configuration names a file that is not there, by what is
+#: missing; each is an entry of daemon.json named boxlite-no-<key>.
+MISSING = ("qemu", "virtiofsd", "kernel", "initrd")
+#: The line that makes a configuration one the shim must refuse.
+UNKNOWN_KEY_LINE = 'colour = "blue"'
+
+
+def containerd(root: Path, state: Path, socket: Path) -> str:
+    """Return containerd's configuration, read by 1.7 and by 2.x.
+
+    CRI, NRI and the plug-ins that write outside ``root`` are switched off.
+    """
+    disabled = [
+        "io.containerd.grpc.v1.cri",
+        "io.containerd.cri.v1.images",
+        "io.containerd.cri.v1.runtime",
+        "io.containerd.nri.v1.nri",
+        "io.containerd.internal.v1.opt",
+        "io.containerd.internal.v1.tracing",
+        "io.containerd.tracing.processor.v1.otlp",
+        "io.containerd.image-verifier.v1.bindir",
+    ]
+    return (
+        "version = 2\n"
+        f"root = {json.dumps(str(root))}\n"
+        f"state = {json.dumps(str(state))}\n"
+        f"disabled_plugins = {json.dumps(disabled)}\n"
+        "[grpc]\n"
+        f"address = {json.dumps(str(socket))}\n"
+    )
+
+
+def dockerd(root: Path, *, containerd: Path, namespace: str, config: Path) -> str:
+    """Return daemon.json with a boxlite runtime per file in ``config``.
+
+    ``config`` is a directory; ``boxlite.toml`` in it is the runtime boxlite,
+    ``boxlite-no-qemu.toml`` is boxlite-no-qemu, and so on.
+    """
+    runtimes = {
+        file.stem: {
+            "runtimeType": "io.containerd.boxlite.v1",
+            "options": {
+                "TypeUrl": "io.containerd.boxlite.v1.options",
+                "ConfigPath": str(file),
+            },
+        }
+        for file in sorted(config.glob("*.toml"))
+    }
+    return json.dumps(
+        {
+            "data-root": str(root / "data"),
+            "exec-root": str(root / "exec"),
+            "pidfile": str(root / "dockerd.pid"),
+            "hosts": [f"unix://{root}/docker.sock"],
+            "containerd": str(containerd),
+            "containerd-namespace": namespace,
+            "containerd-plugins-namespace": f"{namespace}p",
+            "runtimes": runtimes,
+            # A stop of the engine that is not over by then is a failure.
+            "shutdown-timeout": 10,
+        },
+        indent=1,
+    )
+
+
+def boxlite_configs(base: Path) -> dict[str, str]:
+    """Return the shim's configurations by runtime name.
+
+    ``base`` is the host's own configuration; each broken one is it with one
+    thing changed.
+    """
+    text = base.read_text() if base.exists() else DEFAULT_CONFIG
+    configs = {"boxlite": text}
+    for key in MISSING:
+        paths = {**tomllib.loads(text).get("paths", {}), key: f"/nonexistent/{key}"}
+        configs[f"boxlite-no-{key}"] = _with_paths(text, paths)
+    configs["boxlite-unknown-key"] = f"[machine]\nvcpus = 1\n{UNKNOWN_KEY_LINE}\n"
+    configs["boxlite-ill-typed"] = '[machine]\nvcpus = "many"\n'
+    return configs
+
+
+def _with_paths(text: str, paths: Mapping[str, str]) -> str:
+    """Return ``text`` with its table [paths] replaced by ``paths``."""
+    kept: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if line.startswith("["):
+            inside = line.strip() == "[paths]"
+        if not inside:
+            kept.append(line)
+    table = [f"{key} = {json.dumps(value)}" for key, value in paths.items()]
+    return "\n".join([*kept, "[paths]", *table, ""])
