@@ -56,7 +56,7 @@ def argv(machine: Machine, accel: str) -> list[str]:
     return [
         str(machine.qemu),
         "-machine", f"microvm,accel={accel},x-option-roms=off,isa-serial=on,rtc=on,acpi=off",
-        "-cpu", "host" if accel == "kvm" else "max",
+        "-cpu", f"{'host' if accel == 'kvm' else 'max'},vmx=off,svm=off",
         "-m", "256",
         "-nodefaults", "-no-user-config", "-no-reboot",
         "-display", "none",
