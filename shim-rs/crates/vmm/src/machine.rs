@@ -125,7 +125,8 @@ pub struct MachineExit {
     pub process: ProcessExit,
     /// Whether [`Machine::end`] was called before.
     pub requested: bool,
-    /// QEMU's reason when the guest itself stopped: `guest-shutdown`, `guest-reset` (also a kernel panic).
+    /// QEMU's reason when the guest itself stopped: `guest-reset`, for a reboot and a kernel panic alike (only
+    /// the console tells which). There is no power switch: a guest that powers off merely halts.
     pub guest: Option<String>,
     /// What QEMU complained about, control characters stripped.
     pub stderr: String,
@@ -142,8 +143,7 @@ impl fmt::Display for MachineExit {
         if !self.stderr.is_empty() {
             write!(f, ", it said: {}", self.stderr)?;
         }
-        // A machine ended on purpose, or by the guest's own orderly shutdown, needs no console.
-        if !self.requested && !self.console.is_empty() && self.guest.as_deref() != Some("guest-shutdown") {
+        if !self.requested && !self.console.is_empty() {
             write!(f, ", its console ends with: {}", self.console)?;
         }
         Ok(())

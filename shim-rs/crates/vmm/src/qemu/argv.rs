@@ -5,11 +5,7 @@
 //! fixed number, so no path of a socket is on the line; values that come from outside have their commas
 //! doubled. The order of devices is the order of their addresses and part of a template's key.
 
-use std::{
-    ffi::{OsStr, OsString},
-    fmt::Write,
-    os::unix::ffi::{OsStrExt, OsStringExt},
-};
+use std::{ffi::OsString, fmt::Write};
 
 use crate::machine::{Accel, MachineConfig, Nic};
 
@@ -38,7 +34,7 @@ const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resour
 #[must_use]
 pub fn arguments(config: &MachineConfig) -> Vec<OsString> {
     let mut line = Line::default();
-    line.option("-name", escaped(&config.name));
+    line.option("-name", format!("guest={}", doubled(&config.name)));
     line.option("-sandbox", SANDBOX);
     line.flags(&["-nodefaults", "-no-user-config", "-no-reboot"]);
     line.option("-display", "none");
@@ -146,14 +142,6 @@ impl Line {
 /// `text` as the value of one of several comma-separated properties.
 fn doubled(text: &str) -> String {
     text.replace(',', ",,")
-}
-
-/// The same for an option whose first property needs no name.
-fn escaped(text: &str) -> OsString {
-    let bytes = OsStr::new(text).as_bytes();
-    OsString::from_vec(
-        bytes.iter().flat_map(|byte| std::iter::repeat_n(*byte, 1 + usize::from(*byte == b','))).collect(),
-    )
 }
 
 #[cfg(test)]
