@@ -25,6 +25,8 @@ COMMANDS: dict[str, str] = {
     "install": "boxlite_runtime.cli.install:install",
     "uninstall": "boxlite_runtime.cli.uninstall:uninstall",
     "doctor": "boxlite_runtime.cli.doctor:doctor",
+    "kernel": "boxlite_runtime.cli.kernel:group",
+    "rootfs": "boxlite_runtime.cli.rootfs:group",
     "version": "boxlite_runtime.cli.version:version",
 }
 
