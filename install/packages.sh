@@ -3,7 +3,7 @@
 # What quickstart needs from the distribution. Sourced by it.
 
 build_packages=(
-    bc bison busybox-static ca-certificates curl debootstrap flex gcc iproute2
+    bc bison busybox-static ca-certificates debootstrap flex gcc iproute2
     libc6-dev libelf-dev libseccomp-dev libssl-dev make pkg-config python3-venv
     xz-utils
 )
