@@ -56,6 +56,9 @@ def without_runtime(text: str) -> str:
     del runtimes[RUNTIME_NAME]
     if not runtimes:
         del document["runtimes"]
+    if document.get("default-runtime") == RUNTIME_NAME:
+        # dockerd does not start with a default that does not exist.
+        del document["default-runtime"]
     return _write(document)
 
 

@@ -73,6 +73,12 @@ def test_removing_what_was_added_gives_the_same_document(
     assert json.loads(docker_config.without_runtime(added)) == document
 
 
+def test_a_default_that_no_longer_exists_is_removed_too() -> None:
+    text = json.dumps({"default-runtime": "boxlite", "runtimes": {"boxlite": ENTRY}})
+
+    assert json.loads(docker_config.without_runtime(text)) == {}
+
+
 def test_the_published_sample_is_what_is_written(source: Path) -> None:
     sample = json.loads((source / "install/docker/daemon.json").read_text())
 
