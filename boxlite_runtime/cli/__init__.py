@@ -27,8 +27,6 @@ COMMANDS: dict[str, str] = {
     "doctor": "boxlite_runtime.cli.doctor:doctor",
     "kernel": "boxlite_runtime.cli.kernel:group",
     "rootfs": "boxlite_runtime.cli.rootfs:group",
-    "kernel": "boxlite_runtime.cli.kernel:group",
-    "rootfs": "boxlite_runtime.cli.rootfs:group",
     "version": "boxlite_runtime.cli.version:version",
 }
 
