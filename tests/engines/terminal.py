@@ -9,6 +9,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -28,9 +29,18 @@ class Terminal:
         self.process = process
         self.seen = b""
 
-    def resize(self, rows: int, columns: int) -> None:
-        """Change the window's size; the kernel tells the command."""
+    def resize(self, rows: int, columns: int, shown: bytes) -> None:
+        """Change the window's size and wait until the program shows ``shown``.
+
+        The docker command hears of a new size only some time after it has set
+        the first one, and tells nobody when; so it is told again, as a person
+        who keeps dragging the window would.
+        """
         _set_size(self._master, rows, columns)
+        deadline = time.monotonic() + 15
+        while not self._seen(shown, 0.25) and time.monotonic() < deadline:
+            self.process.send_signal(signal.SIGWINCH)
+        self.expect(shown, 0.1)
 
     def type(self, data: bytes) -> None:
         """Type bytes, control characters among them."""
@@ -39,13 +49,18 @@ class Terminal:
 
     def expect(self, text: bytes, seconds: float = 15.0) -> bytes:
         """Wait for ``text`` after what was expected before; return what led to it."""
+        if not self._seen(text, seconds):
+            raise AssertionError(f"no {text!r} on the terminal: {self.seen!r}")
+        before, _, self.seen = self.seen.partition(text)
+        return before
+
+    def _seen(self, text: bytes, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while text not in self.seen:
             left = deadline - time.monotonic()
             if left <= 0 or not self._read(left):
-                raise AssertionError(f"no {text!r} on the terminal: {self.seen!r}")
-        before, _, self.seen = self.seen.partition(text)
-        return before
+                return False
+        return True
 
     def end(self, seconds: float = 15.0) -> int:
         """Wait for the command to end and return its exit code."""

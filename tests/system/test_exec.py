@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Further processes in a running container."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.engines import images
+from tests.engines.docker import Docker
+from tests.engines.images import TESTER
+from tests.engines.waiting import until
+from tests.system.both import Both, Inside
+
+
+@pytest.fixture(scope="module")
+def inside(both: Both) -> Iterator[Inside]:
+    """A container under each runtime for all questions of this module."""
+    options = ("--hostname", "box", "--env", "FROM=run", "--workdir", "/srv")
+    with both.containers(options) as running:
+        yield running
+
+
+def test_it_has_the_containers_environment_directory_and_name(inside: Inside) -> None:
+    result = inside.sh("pwd; hostname; id; env | sort; ls /srv").ok()
+    assert result.lines[:2] == ["/srv", "box"]
+    assert "FROM=run" in result.lines
+
+
+def test_user_directory_and_environment_are_as_asked(inside: Inside) -> None:
+    result = inside.sh(
+        "pwd; id; env | sort",
+        "--user", TESTER,
+        "--workdir", "/tmp",
+        "--env", "FROM=exec", "--env", "MORE=2 words",
+    )  # fmt: skip
+    lines = result.ok().lines
+    assert lines[0] == "/tmp"
+    assert lines[1].startswith("uid=1000(tester) gid=1000(tester)")
+    assert "FROM=exec" in lines and "MORE=2 words" in lines
+
+
+def test_stdin_goes_in_and_both_outputs_come_out_apart(inside: Inside) -> None:
+    data = images.blob()[: 1 << 20]
+    result = inside.sh("cat; cat /srv/noise >&2", "--interactive", stdin=data)
+    assert result.code == 0
+    assert result.stdout == data and result.stderr == images.noise()
+
+
+def test_every_exit_code_is_the_commands(inside: Inside) -> None:
+    codes = [0, 1, 2, 63, 64, 100, 125, 126, 127, 128, 129, 137, 143, 254, 255]
+    found = inside.same(
+        lambda docker, container: [
+            docker.exec(container, "sh", "-c", f"exit {code}").code for code in codes
+        ]
+    )
+    assert found == codes
+
+
+@pytest.mark.parametrize(("signal", "code"), [("TERM", 143), ("KILL", 137)])
+def test_an_end_by_a_signal_is_128_and_the_signal(
+    inside: Inside, signal: str, code: int
+) -> None:
+    assert inside.sh(f"kill -{signal} $$").code == code
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("absent", "executable file not found in $PATH"),
+        ("/srv/readonly", "permission denied"),
+    ],
+)
+def test_a_command_that_cannot_run_is_named_with_the_reason(
+    inside: Inside, command: str, reason: str
+) -> None:
+    def scenario(docker: Docker, container: str) -> int:
+        result = docker.exec(container, command)
+        # dockerd itself writes the reason to the process's stdout.
+        said = result.errors + result.stdout.decode()
+        assert command in said and reason in said, said
+        return result.code
+
+    # Which of the two an absent command gets depends on the engine's version.
+    assert inside.same(scenario) in (126, 127)
+
+
+def test_twenty_at_once_do_not_mix(inside: Inside) -> None:
+    def one(docker: Docker, container: str, number: int) -> tuple[int, bytes, bytes]:
+        result = docker.exec(
+            "--interactive",
+            container,
+            "sh",
+            "-c",
+            f"cat; for i in 1 2 3; do echo {number} $i; echo e{number} >&2; done; exit {number}",
+            stdin=b"in %d\n" % number,
+        )
+        return result.code, result.stdout, result.stderr
+
+    def scenario(docker: Docker, container: str) -> list[tuple[int, bytes, bytes]]:
+        with ThreadPoolExecutor(20) as pool:
+            return list(pool.map(lambda n: one(docker, container, n), range(20)))
+
+    for number, result in enumerate(inside.same(scenario)):
+        out = b"in %d\n" % number + b"".join(
+            b"%d %d\n" % (number, i) for i in (1, 2, 3)
+        )
+        assert result == (number, out, b"e%d\n" % number * 3)
+
+
+def test_a_detached_one_goes_on_by_itself(inside: Inside) -> None:
+    def scenario(docker: Docker, container: str) -> bytes:
+        script = "sleep 0.3; echo done >/tmp/detached"
+        docker.exec("--detach", container, "sh", "-c", script).ok()
+        until(
+            "the detached process wrote",
+            lambda: docker.exec(container, "test", "-s", "/tmp/detached").code == 0,
+        )
+        return docker.exec(container, "cat", "/tmp/detached").stdout
+
+    assert inside.same(scenario) == b"done\n"
+
+
+def test_it_shares_processes_and_mounts_with_the_container(inside: Inside) -> None:
+    assert inside.sh("ps -o pid,args | grep -c '[t]rap'").ok().text == "1"
+    assert inside.sh("readlink /proc/1/ns/pid | cut -d: -f1").ok().text == "pid"
+    same = inside.sh(
+        'for n in pid mnt net uts ipc; do [ "$(readlink /proc/1/ns/$n)" = '
+        '"$(readlink /proc/self/ns/$n)" ] && echo $n; done'
+    )
+    assert same.ok().text.split() == ["pid", "mnt", "net", "uts", "ipc"]
+
+
+def test_privileged_gives_all_capabilities_to_it_alone(inside: Inside) -> None:
+    both = inside.sh(
+        "grep -E 'Cap(Prm|Eff|Bnd)|Seccomp:' /proc/self/status", "--privileged"
+    ).ok()
+    plain = inside.sh("grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status").ok()
+    assert both.stdout != plain.stdout
+
+
+def test_a_container_that_has_ended_takes_no_more(both: Both) -> None:
+    def scenario(docker: Docker) -> int:
+        with docker.container(argv=("true",)) as container:
+            docker.wait(container)
+            refused = docker.exec(container, "true")
+            assert "is not running" in refused.errors
+            return refused.code
+
+    assert both.same(scenario) == 1
