@@ -23,7 +23,9 @@ from boxlite_runtime.guest.fragments import Request, render
 from boxlite_runtime.process import run
 
 #: Options that describe the compiler at hand, not the kernel.
-_TOOLCHAIN = re.compile(r"CONFIG_(AS|BINDGEN|CC|CLANG|GCC|LD|LLD|PAHOLE|RUSTC|TOOLS)_")
+_TOOLCHAIN = re.compile(
+    r"CONFIG_(AS|BINDGEN|CC(?!_OPTIMIZE)|CLANG|GCC|LD|LLD|PAHOLE|RUSTC|TOOLS)_"
+)
 
 #: The first lines of a recorded configuration.
 RECORD_HEADER = (

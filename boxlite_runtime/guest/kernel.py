@@ -90,7 +90,8 @@ def build(
     archive, sha256 = source.locate(catalogue.versions[selection.version], where)
     inputs = Inputs(
         name=selection.name,
-        requests=fragments.render(requests),
+        # Sorted: a line moved to another fragment gives the same kernel.
+        requests="".join(sorted(fragments.render(requests).splitlines(True))),
         source_sha256=sha256,
         compiler=_first_line("gcc"),
         linker=_first_line("ld"),
