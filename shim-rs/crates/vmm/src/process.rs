@@ -6,7 +6,7 @@
 
 use std::{
     fmt, io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
@@ -116,6 +116,12 @@ impl Process {
         self.start_time
     }
 
+    /// The process as a descriptor: names this process and no later one.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.get_ref().as_fd()
+    }
+
     /// Sends SIGKILL. Harmless when the process has ended.
     pub fn kill(&self) {
         // ESRCH: it has ended. Nothing else can happen with a pidfd of a child and a valid signal.
@@ -160,7 +166,7 @@ impl Drop for Process {
 async fn reap(pidfd: Arc<AsyncFd<OwnedFd>>, publish: watch::Sender<Option<ProcessExit>>) {
     let exit = loop {
         let Ok(mut ready) = pidfd.readable().await else { return };
-        let id = WaitId::PidFd(std::os::fd::AsFd::as_fd(pidfd.get_ref()));
+        let id = WaitId::PidFd(pidfd.get_ref().as_fd());
         match rustix::process::waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG) {
             Ok(Some(status)) => break exit_of(&status),
             Ok(None) => ready.clear_ready(),

@@ -67,6 +67,8 @@ fn board(config: &MachineConfig, line: &mut Line) {
              mem-merge=off,dump-guest-core=off,memory-backend=ram"
         ),
     );
+    // Virtio 1 and nothing older: QEMU's default for this bus is the draft.
+    line.option("-global", "virtio-mmio.force-legacy=false");
     // No nested virtualisation: its bugs are the host's.
     line.option(
         "-cpu",
