@@ -1,3 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The shim.
+//! containerd's shim for containers in machines of their own.
+//!
+//! Joins what knows nothing of each other: the Task API ([`service`]), the pure plan ([`plan`]), the host's network,
+//! cgroup and share, the VMM, and the guest's agent ([`guest`]). The rooms:
+//!
+//! - [`bootstrap`]: how containerd starts, describes and cleans up a shim
+//! - [`service`]: requests in, answers out
+//! - [`task`]: the life of one container
+//! - [`plan`]: from an OCI spec to what is to be done; decides everything, does nothing
+//! - [`share`], [`host_cgroup`], [`hooks`]: what is done on the host
+//! - [`stdio`], [`events`]: what flows back
+
+pub mod bootstrap;
+pub mod config;
+pub mod error;
+pub mod events;
+pub mod guest;
+pub mod hooks;
+pub mod host_cgroup;
+mod host_facts;
+pub mod options;
 pub mod plan;
+pub mod service;
+pub mod share;
+pub mod stdio;
+mod sweep;
+pub mod task;

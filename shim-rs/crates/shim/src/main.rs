@@ -1,2 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-fn main() {}
+//! `containerd-shim-boxlite-v1`. See [`boxlite_shim::bootstrap`] for how containerd calls it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    boxlite_shim::bootstrap::run()
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The `delete` action: containerd calls it in the bundle after a shim died, and waits 5 s.
+//!
+//! Runs the undo list of the record; needs neither guest nor server. Whatever fails is said on stderr, and the answer
+//! is given all the same: containerd forgets the task in any case, and the next start sweeps again.
+
+use std::io::Write;
+
+use boxlite_protocol::protobuf::Message;
+use containerd_shim::Flags;
+use containerd_shim_protos::api::DeleteResponse;
+
+use crate::config::Config;
+use crate::error::TaskError;
+use crate::task::record::Record;
+use crate::task::{Exit, exit_timestamp};
+
+/// What a process says that was killed with its machine.
+const KILLED: u32 = 137;
+
+pub(super) fn delete(flags: &Flags) -> Result<(), TaskError> {
+    // A configuration that is wrong now must not keep what it made when it was right.
+    let run = Config::load(None, None).unwrap_or_default().paths.run;
+    let mut response = DeleteResponse {
+        exit_status: KILLED,
+        exited_at: Some(exit_timestamp(Exit::now(KILLED))).into(),
+        ..Default::default()
+    };
+    match Record::load(&run.join(&flags.namespace).join(&flags.id)) {
+        Ok(record) => {
+            response.pid = record.machine_pid.unwrap_or(0);
+            for failure in record.undo_all() {
+                eprintln!("left behind: {failure}");
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => eprintln!("record of {}: {error}", flags.id),
+    }
+    let bytes = response.write_to_bytes().map_err(TaskError::launch("encoding the answer"))?;
+    let mut stdout = std::io::stdout();
+    stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(TaskError::launch("answering containerd"))
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The server: the Task API on the socket `start` made, until Shutdown.
+
+use std::collections::HashMap;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use boxlite_protocol::ttrpc::asynchronous::transport::Listener;
+use boxlite_protocol::ttrpc::asynchronous::{Server, Service as TtrpcService};
+use containerd_shim::Flags;
+use containerd_shim_protos::shim_async::{Task as TaskService, create_task};
+
+use super::log;
+use crate::error::TaskError;
+use crate::events::Publisher;
+use crate::service::Service;
+use crate::sweep;
+use crate::task::{RealHost, Surroundings};
+
+/// Where `start` put the listening socket.
+pub(super) const LISTENER_FD: i32 = 3;
+/// A shim nobody gave a task to by then was forgotten (containerd's own deadline for Create is shorter).
+const FORGOTTEN: Duration = Duration::from_secs(60);
+/// Two cover the pumps of one machine; each more costs memory in every container.
+const WORKERS: usize = 2;
+
+pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
+    if flags.socket.is_empty() {
+        return Err(TaskError::Invalid { what: "this program is started by containerd".to_owned() });
+    }
+    log::init(flags.debug);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(TaskError::launch("starting the runtime"))?;
+    let served = runtime.block_on(run(flags));
+    if let Err(error) = std::fs::remove_file(Path::new(&flags.socket)) {
+        tracing::debug!(%error, "socket was gone");
+    }
+    // A logger or reader that hangs does not keep the shim.
+    runtime.shutdown_background();
+    served
+}
+
+async fn run(flags: &Flags) -> Result<(), TaskError> {
+    let ttrpc_address = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
+    let publisher = Publisher::new(ttrpc_address, flags.namespace.clone());
+    let service = Service::new(Surroundings {
+        namespace: flags.namespace.clone(),
+        host: Arc::new(RealHost),
+        events: Arc::new(publisher.clone()),
+    });
+    let listener =
+        Listener::try_from(inherited_listener()?).map_err(TaskError::launch("taking the socket"))?;
+    let mut server = Server::new().add_listener(listener).register_service(both_versions(&service));
+    server.start().await.map_err(TaskError::launch("serving the socket"))?;
+    tracing::info!(id = flags.id, namespace = flags.namespace, "serving");
+
+    sweep::in_background();
+    let forgotten = async {
+        loop {
+            tokio::time::sleep(FORGOTTEN).await;
+            if service.is_idle() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = service.ended() => {}
+        () = forgotten => tracing::warn!(id = flags.id, "no task, ending"),
+    }
+    publisher.flush().await;
+    server.shutdown().await.map_err(TaskError::launch("closing the socket"))
+}
+
+/// The same service under the names of Task API 2 and 3, which differ in nothing else.
+fn both_versions(service: &Service) -> HashMap<String, TtrpcService> {
+    const V2: &str = "containerd.task.v2.Task";
+    const V3: &str = "containerd.task.v3.Task";
+    let make = || {
+        let service: Arc<dyn TaskService + Send + Sync> = Arc::new(service.clone());
+        create_task(service).into_values()
+    };
+    let names = [V2, V3];
+    names.into_iter().flat_map(|name| make().map(move |service| (name.to_owned(), service))).collect()
+}
+
+#[allow(unsafe_code)]
+fn inherited_listener() -> Result<UnixListener, TaskError> {
+    // SAFETY: `start` put the listening socket there and nothing in this process has opened or closed it since.
+    let fd = unsafe { OwnedFd::from_raw_fd(LISTENER_FD) };
+    let listener = UnixListener::from(fd);
+    let prepare = || -> std::io::Result<()> {
+        rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC)?;
+        listener.set_nonblocking(true)
+    };
+    prepare().map_err(TaskError::launch("taking the inherited socket"))?;
+    Ok(listener)
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The stdio of one process, between containerd's FIFOs and the streams of the channel.
+//!
+//! Owns opening both ends, the pumps between them, and when each ends:
+//! - stdin ends only by [`Stdio::close_stdin`] (CloseIO); a writer that detaches and comes back goes on;
+//! - an output has *drained* when the guest closed its stream, and is *finished* when the FIFO has all of it.
+//!
+//! Order: [`Stdio::open`] before the process is created in the guest, [`Stdio::drained`] after it ended and before
+//! the machine is, [`Stdio::finished`] before the task is deleted.
+
+mod input;
+mod logger;
+mod output;
+mod sink;
+
+use std::time::Duration;
+
+use boxlite_protocol::mux::Opener;
+use boxlite_protocol::stream::{Kind, StreamName};
+
+use self::input::Input;
+use self::output::Output;
+use self::sink::Sink;
+use crate::error::TaskError;
+
+/// What containerd named in Create or Exec; empty is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StdioPaths {
+    /// FIFO.
+    pub stdin: String,
+    /// FIFO, `file://` or `binary://`.
+    pub stdout: String,
+    /// Like stdout; not used with a terminal.
+    pub stderr: String,
+    /// One pseudo-terminal instead of three pipes.
+    pub terminal: bool,
+}
+
+impl StdioPaths {
+    /// Whether the guest must offer a stream of this kind.
+    #[must_use]
+    pub fn wants(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Control => false,
+            Kind::Stdin => !self.stdin.is_empty(),
+            Kind::Stdout => !self.stdout.is_empty(),
+            Kind::Stderr => !self.terminal && !self.stderr.is_empty(),
+        }
+    }
+}
+
+/// The running pumps of one process.
+#[derive(Debug, Default)]
+pub struct Stdio {
+    input: Option<Input>,
+    outputs: Vec<Output>,
+}
+
+/// Whose process it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    /// containerd's namespace.
+    pub namespace: &'a str,
+    /// Container.
+    pub container_id: &'a str,
+    /// Empty: its first process.
+    pub exec_id: &'a str,
+}
+
+impl Stdio {
+    /// Opens the FIFOs, then a stream for each, and starts to pump.
+    ///
+    /// # Errors
+    /// A FIFO that cannot be opened, a log URI that is not understood, or a dead channel.
+    pub async fn open(paths: &StdioPaths, opener: &Opener, owner: Owner<'_>) -> Result<Self, TaskError> {
+        let stream = async |kind| {
+            let name = StreamName::stdio(kind, owner.container_id, owner.exec_id);
+            opener.open(&name).await.map_err(TaskError::launch("opening a stream to the guest"))
+        };
+        let mut stdio = Self::default();
+        if paths.wants(Kind::Stdin) {
+            let fifo = input::Fifo::open(&paths.stdin)?;
+            stdio.input = Some(Input::start(fifo, stream(Kind::Stdin).await?));
+        }
+        let stdout = paths.wants(Kind::Stdout).then_some(paths.stdout.as_str());
+        let stderr = paths.wants(Kind::Stderr).then_some(paths.stderr.as_str());
+        let [stdout, stderr] = Sink::open(stdout, stderr, owner).await?;
+        for (sink, kind) in [(stdout, Kind::Stdout), (stderr, Kind::Stderr)] {
+            if let Some(sink) = sink {
+                stdio.outputs.push(Output::start(stream(kind).await?, sink));
+            }
+        }
+        Ok(stdio)
+    }
+
+    /// The process reads end of file after what is in the FIFO now, once no other writer is left.
+    pub fn close_stdin(&self) {
+        if let Some(input) = &self.input {
+            input.close();
+        }
+    }
+
+    /// Waits until all the guest had to say is on this side, at most `deadline`.
+    /// From here on a reader who does not read cannot hold the guest any more.
+    pub async fn drained(&mut self, deadline: Duration) {
+        for output in &self.outputs {
+            output.stop_holding_back();
+        }
+        let all = async {
+            for output in &mut self.outputs {
+                output.drained().await;
+            }
+        };
+        if tokio::time::timeout(deadline, all).await.is_err() {
+            tracing::warn!("the guest did not close its output in time, the rest is dropped");
+        }
+        self.input = None;
+    }
+
+    /// Waits until the readers have everything, at most `deadline`; then their FIFOs are closed.
+    pub async fn finished(&mut self, deadline: Duration) {
+        let all = async {
+            for output in &mut self.outputs {
+                output.finished().await;
+            }
+        };
+        if tokio::time::timeout(deadline, all).await.is_err() {
+            tracing::warn!("a reader left output unread");
+        }
+        self.outputs.clear();
+    }
+}

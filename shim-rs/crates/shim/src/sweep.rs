@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Clearing up after shims that died and whose `delete` nobody called (containerd was down, or gave up).
+//!
+//! Every start sweeps, off the start path. A record is swept only when the shim it names is gone.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::task::record::Record;
+
+/// Sweeps the run directory on a thread of the pool.
+pub(crate) fn in_background() {
+    tokio::task::spawn_blocking(|| {
+        let run = Config::load(None, None).unwrap_or_default().paths.run;
+        let swept = sweep(&run);
+        if swept > 0 {
+            tracing::info!(swept, "cleared up after shims that died");
+        }
+    });
+}
+
+/// Unmakes what dead shims left under `run`; returns of how many.
+fn sweep(run: &Path) -> usize {
+    let directories = |path: &Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    let mut swept = 0;
+    for task in directories(run).iter().flat_map(|namespace| directories(namespace)) {
+        let Ok(record) = Record::load(&task) else { continue };
+        if record.shim.as_ref().is_some_and(|shim| shim.alive()) {
+            continue;
+        }
+        for failure in record.undo_all() {
+            tracing::warn!(failure, "something was left behind");
+        }
+        swept += 1;
+    }
+    swept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_dead_are_swept() {
+        let run = tempfile::tempdir().unwrap();
+        let dead = run.path().join("moby/dead");
+        let mut record = Record::create(dead.clone()).unwrap();
+        record.shim = None;
+        record.set_machine(1).unwrap();
+        let live = run.path().join("moby/live");
+        Record::create(live.clone()).unwrap();
+        assert_eq!(sweep(run.path()), 1);
+        assert!(!dead.exists());
+        assert!(live.exists());
+    }
+}

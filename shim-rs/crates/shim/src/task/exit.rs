@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a task ends, once: drain what the guest still says, unmake the machine, then tell containerd.
+//!
+//! The machine goes *before* TaskExit is published: an engine that reacts to it at once (restart, `--rm`) must find
+//! the root file system unmounted and the cgroup gone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::UNIX_EPOCH;
+
+use boxlite_protocol::protobuf::well_known_types::timestamp::Timestamp;
+use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
+
+use super::process::Process;
+use super::state::Exit;
+use super::{Task, launch, lock};
+use crate::error::chain;
+use crate::events::publish;
+
+/// A process that was killed with the machine under it.
+const KILLED: u32 = 137;
+
+/// As protobuf has it.
+#[must_use]
+pub fn timestamp(exit: Exit) -> Timestamp {
+    let since = exit.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).unwrap_or(0),
+        ..Default::default()
+    }
+}
+
+/// A machine that ends by itself, or is ended, ends the task.
+pub(super) fn watch_machine(task: &Arc<Task>) {
+    let task = task.clone();
+    tokio::spawn(async move {
+        let how = task.machine.exited().await;
+        if !task.ending.load(Ordering::SeqCst) {
+            tracing::error!(id = task.id, %how, console = task.machine.console_tail(), "the machine ended");
+        }
+        end(&task, Exit::now(KILLED), true).await;
+    });
+}
+
+/// Reports the end of a process that was started.
+pub(super) fn watch_process(task: &Arc<Task>, process: &Arc<Process>) {
+    let (task, process) = (task.clone(), process.clone());
+    if process.exec_id.is_empty() {
+        watch_events(&task);
+    }
+    tokio::spawn(async move {
+        let answer = match task.guest().await {
+            Ok(guest) => guest.wait(&task.id, &process.exec_id).await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(answer) if process.exec_id.is_empty() => {
+                if answer.oom_killed {
+                    tracing::info!(id = task.id, "a process of the container was killed for memory");
+                }
+                end(&task, Exit::now(answer.exit_status), true).await;
+            }
+            Ok(answer) => {
+                process.drained().await;
+                exec_ended(&task, &process, Exit::now(answer.exit_status));
+            }
+            // The machine's end says the rest; a guest that breaks the channel while it lives is not to be kept.
+            Err(error) if !task.ending.load(Ordering::SeqCst) => {
+                tracing::error!(id = task.id, error = chain(&error), "the guest cannot be waited for");
+                task.machine.end().await;
+            }
+            Err(_) => {}
+        }
+    });
+}
+
+/// Passes on what the guest reports unasked.
+fn watch_events(task: &Arc<Task>) {
+    let task = task.clone();
+    tokio::spawn(async move {
+        let Ok(guest) = task.guest().await else { return };
+        // Ends with the channel.
+        while let Ok(event) = guest.next_event().await {
+            // The id in the event is the guest's word; the container is this one.
+            if !event.oom_container_id.is_empty() {
+                publish(
+                    &*task.around.events,
+                    TaskOOM { container_id: task.id.clone(), ..Default::default() },
+                );
+            }
+        }
+    });
+}
+
+/// A first process that could not be started: the machine goes, and no event is owed for what never ran.
+pub(super) async fn never_ran(task: &Arc<Task>, exit: Exit) {
+    end(task, exit, false).await;
+}
+
+/// Ends the task; the first caller does it, the others find it done.
+async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
+    if task.ending.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    let execs: Vec<_> = lock(&task.execs).values().cloned().collect();
+    for process in execs.iter().chain([&task.init]) {
+        process.drained().await;
+    }
+    task.machine.end().await;
+    let record = lock(&task.record).take();
+    if let Some(record) = record {
+        launch::unmake(record).await;
+    }
+    for process in &execs {
+        exec_ended(task, process, Exit::now(KILLED));
+    }
+    if !task.init.stop(exit) {
+        return;
+    }
+    tracing::info!(id = task.id, status = exit.status, "ended");
+    if announce {
+        publish_exit(task, &task.id, exit);
+    }
+}
+
+fn exec_ended(task: &Task, process: &Process, exit: Exit) {
+    if process.stop(exit) {
+        publish_exit(task, &process.exec_id, exit);
+    }
+}
+
+fn publish_exit(task: &Task, process_id: &str, exit: Exit) {
+    publish(
+        &*task.around.events,
+        TaskExit {
+            container_id: task.id.clone(),
+            id: process_id.to_owned(),
+            pid: task.pid(),
+            exit_status: exit.status,
+            exited_at: Some(timestamp(exit)).into(),
+            ..Default::default()
+        },
+    );
+}

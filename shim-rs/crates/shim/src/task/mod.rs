@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One task: a container, the machine it runs in, and its processes.
+//!
+//! Owns the task's life from Create to Delete. Knows nothing of ttrpc: [`crate::service`] translates. The plan decides
+//! ([`crate::plan`]), [`launch`] makes, [`start`] runs, [`exit`] ends and unmakes, [`verbs`] is everything between.
+//!
+//! ```text
+//!  create ─▶ machine boots ────────▶ start ─▶ running ◀─▶ paused
+//!     │  (the engine builds             │        │
+//!     │   the network meanwhile)        │        ▼
+//!     └── failed: nothing left          └─▶ exit: drain, unmake the machine, TaskExit ─▶ delete
+//! ```
+//! Pids, state and SIGKILL are answered from what the host knows: a guest that hangs does not hang the engine.
+
+mod exit;
+mod host;
+mod launch;
+mod network;
+mod process;
+pub mod record;
+mod start;
+mod state;
+mod stats;
+mod verbs;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use boxlite_net::Namespace;
+use boxlite_vmm::Machine;
+use tokio::sync::watch;
+
+pub use self::exit::timestamp as exit_timestamp;
+pub use self::host::{Host, HostShare, RealHost};
+use self::launch::Timings;
+use self::process::Process;
+use self::record::Record;
+pub use self::state::{Exit, ProcessState};
+use crate::config::Config;
+use crate::error::TaskError;
+use crate::events::EventSink;
+use crate::guest::{Greeting, Guest};
+use crate::hooks;
+use crate::options::EngineOptions;
+use crate::plan::{self, CompiledTask};
+use crate::share;
+use crate::stdio::StdioPaths;
+
+/// What every task of a shim shares.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// containerd's namespace.
+    pub namespace: String,
+    /// Where machines come from.
+    pub host: Arc<dyn Host>,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+}
+
+/// What containerd asks for in Create.
+#[derive(Debug, Clone, Default)]
+pub struct CreateRequest {
+    /// The container's id.
+    pub id: String,
+    /// Where `config.json` is.
+    pub bundle: PathBuf,
+    /// How to mount the root file system; empty when the engine did it.
+    pub rootfs: Vec<share::Mount>,
+    /// The first process's.
+    pub paths: StdioPaths,
+    /// The runtime's.
+    pub options: EngineOptions,
+}
+
+/// The guest, once it is up: connected, or why not.
+type GuestSlot = watch::Receiver<Option<Result<Guest, String>>>;
+
+/// A created task.
+pub struct Task {
+    /// The container's id.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    around: Surroundings,
+    nics: u32,
+    compiled: CompiledTask,
+    machine: Arc<dyn Machine>,
+    /// Serves the share; ends with the task.
+    _virtiofsd: Option<boxlite_vmm::Process>,
+    network: Arc<Namespace>,
+    guest: GuestSlot,
+    timings: Timings,
+    created: Instant,
+    record: Mutex<Option<Record>>,
+    init: Arc<Process>,
+    execs: Mutex<HashMap<String, Arc<Process>>>,
+    paused: AtomicBool,
+    /// Set once somebody ends the task: there is one end.
+    ending: AtomicBool,
+}
+
+impl std::fmt::Debug for Task {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Task").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Task {
+    /// Compiles the plan, makes the machine, and returns while the guest boots.
+    ///
+    /// # Errors
+    /// A refusal, before anything was made, or a failed step, after everything was unmade.
+    pub async fn create(request: CreateRequest, around: &Surroundings) -> Result<Arc<Self>, TaskError> {
+        let created = Instant::now();
+        let CreateRequest { id, bundle, rootfs, paths, options } = request;
+        let config = Config::load(options.config_path.as_deref(), options.config_body.as_deref())?;
+        if around.host.needs_files() {
+            config.check_files()?;
+        }
+        let compiled = compile(&id, &bundle, &config, !rootfs.is_empty())?;
+        for warning in &compiled.warnings {
+            tracing::warn!(id, warning, "asked-for thing is ignored");
+        }
+        let t_plan = created.elapsed();
+
+        let run = config.paths.run.join(&around.namespace).join(&id);
+        let launched = launch::launch(&id, &config, &compiled, rootfs, &run, &around.host).await?;
+        let launch::Launched { machine, virtiofsd, namespace, record, timings } = launched;
+        let (up, guest) = watch::channel(None);
+        boot(machine.clone(), up, created, id.clone());
+
+        if let Err(error) = run_create_hooks(&id, &bundle, &compiled, machine.pid()).await {
+            launch::unmake(record).await;
+            return Err(error);
+        }
+        tracing::info!(id, pid = machine.pid(), ?t_plan, t_net = ?timings.t_net, t_share = ?timings.t_share,
+            t_spawn = ?timings.t_spawn, t_create = ?created.elapsed(), "created");
+        let task = Arc::new(Self {
+            id,
+            bundle,
+            around: around.clone(),
+            nics: config.machine.nics,
+            compiled,
+            machine,
+            _virtiofsd: virtiofsd,
+            network: namespace,
+            guest,
+            timings,
+            created,
+            record: Mutex::new(Some(record)),
+            init: Arc::new(Process::new(String::new(), paths, None)),
+            execs: Mutex::default(),
+            paused: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+        });
+        exit::watch_machine(&task);
+        Ok(task)
+    }
+
+    /// The task's pid: QEMU's, which lives in the container's network namespace.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.machine.pid()
+    }
+
+    /// Waits for the guest to be up.
+    async fn guest(&self) -> Result<Guest, TaskError> {
+        let mut slot = self.guest.clone();
+        let seen = slot.wait_for(Option::is_some).await.map(|seen| seen.clone());
+        match seen {
+            Ok(Some(Ok(guest))) => Ok(guest),
+            Ok(Some(Err(why))) => Err(self.gone(why)),
+            _ => Err(self.gone("the guest never came up".to_owned())),
+        }
+    }
+
+    fn gone(&self, why: String) -> TaskError {
+        TaskError::MachineGone { why, console: self.machine.console_tail() }
+    }
+
+    /// Adds the console to what a dead machine left behind.
+    fn with_console(&self, error: TaskError) -> TaskError {
+        match error {
+            TaskError::MachineGone { why, console } if console.is_empty() => self.gone(why),
+            other => other,
+        }
+    }
+
+    fn hook_state<'a>(&'a self, status: &'a str, pid: u32) -> hooks::State<'a> {
+        hook_state(&self.id, &self.bundle, &self.compiled, status, pid)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    fn process(&self, exec_id: &str) -> Result<Arc<Process>, TaskError> {
+        if exec_id.is_empty() {
+            return Ok(self.init.clone());
+        }
+        let found = lock(&self.execs).get(exec_id).cloned();
+        found.ok_or_else(|| TaskError::NotFound { what: "process", id: exec_id.to_owned() })
+    }
+}
+
+/// Connects to the guest as soon as it is up, or learns that it never will be.
+fn boot(
+    machine: Arc<dyn Machine>,
+    up: watch::Sender<Option<Result<Guest, String>>>,
+    began: Instant,
+    id: String,
+) {
+    tokio::spawn(async move {
+        let connected = match machine.take_channel() {
+            Some(channel) => {
+                tokio::select! {
+                    connected = Guest::connect(channel, Greeting::Expected) => {
+                        connected.map_err(|error| crate::error::chain(&error))
+                    }
+                    exit = machine.exited() => Err(format!("it ended before the guest was up: {exit}")),
+                }
+            }
+            None => Err("its channel was taken before".to_owned()),
+        };
+        match &connected {
+            Ok(_) => tracing::info!(id, t_boot = ?began.elapsed(), "guest is up"),
+            Err(why) => tracing::error!(id, why, "guest did not come up"),
+        }
+        up.send_replace(Some(connected));
+    });
+}
+
+fn compile(id: &str, bundle: &Path, config: &Config, rootfs_mounts: bool) -> Result<CompiledTask, TaskError> {
+    let spec = plan::load(bundle)?;
+    let facts = plan::HostFacts {
+        memory_mib: crate::host_facts::memory_mib(),
+        cpus: crate::host_facts::cpus(),
+        defaults: plan::MachineDefaults {
+            memory_mib: config.machine.memory_mib,
+            vcpus: config.machine.vcpus,
+        },
+        kind_of: &crate::host_facts::kind_of,
+        rootfs_mounts,
+    };
+    Ok(plan::compile(id, bundle, &spec, &facts)?)
+}
+
+fn hook_state<'a>(
+    id: &'a str,
+    bundle: &'a Path,
+    compiled: &'a CompiledTask,
+    status: &'a str,
+    pid: u32,
+) -> hooks::State<'a> {
+    hooks::State::new(id, status, pid, bundle, &compiled.annotations)
+}
+
+/// prestart and createRuntime run once the pid and its namespace are there (OCI runtime spec, "Lifecycle" 5 and 6):
+/// Docker up to 27 and nerdctl build the network in them.
+async fn run_create_hooks(
+    id: &str,
+    bundle: &Path,
+    compiled: &CompiledTask,
+    pid: u32,
+) -> Result<(), TaskError> {
+    let state = hook_state(id, bundle, compiled, "created", pid);
+    for hooks in [&compiled.hooks.prestart, &compiled.hooks.create_runtime] {
+        hooks::run(hooks, &state).await.map_err(TaskError::launch("a hook of the engine"))?;
+    }
+    Ok(())
+}

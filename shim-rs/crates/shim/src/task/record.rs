@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What was made for a task and how to unmake it, on disk.
+//!
+//! Owns the undo list: every step of a launch pushes its undo *before* it acts where it can, and the list is written
+//! to `record.json` in the task's run directory (a tmpfs), so that [`undo_all`] does the same work backwards in
+//! three places: a launch that fails, a task that ends, and the `delete` command after a shim that was killed.
+//! Needs no guest and no containerd; each undo can be repeated.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+use crate::host_cgroup::HostCgroup;
+
+const FILE: &str = "record.json";
+/// How long a killed process may take to be gone; containerd gives `delete` 5 s in all.
+const DEATH: Duration = Duration::from_secs(3);
+
+/// A process of the host, by more than its number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRecord {
+    /// Number.
+    pub pid: u32,
+    /// Field 22 of /proc/PID/stat, in clock ticks since boot: tells a reused number.
+    pub start_time: u64,
+}
+
+impl ProcessRecord {
+    /// The process that has this number now; none when there is none.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        start_time(pid).map(|start_time| Self { pid, start_time })
+    }
+
+    /// Whether it is still there and no zombie.
+    #[must_use]
+    pub fn alive(&self) -> bool {
+        start_time(self.pid) == Some(self.start_time)
+    }
+}
+
+/// None for a process that is gone or a zombie.
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, so count from the last one.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ');
+    if matches!(fields.next(), Some("Z" | "X")) {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// One thing to unmake.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Undo {
+    /// The task's directory under the run path, with the record itself.
+    RunDirectory(PathBuf),
+    /// The container's cgroup on the host.
+    Cgroup(HostCgroup),
+    /// QEMU or virtiofsd.
+    Process(ProcessRecord),
+}
+
+/// The undo list with its file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The shim; a record whose shim is gone may be swept.
+    pub shim: Option<ProcessRecord>,
+    /// The task's pid, once there is one.
+    pub machine_pid: Option<u32>,
+    undo: Vec<Undo>,
+    #[serde(skip)]
+    directory: PathBuf,
+}
+
+impl Record {
+    /// Makes the task's run directory and the record in it.
+    ///
+    /// # Errors
+    /// A directory that cannot be made; one that is there already belongs to a live task or was not swept.
+    pub fn create(directory: PathBuf) -> std::io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o700);
+        if let Some(parent) = directory.parent() {
+            builder.recursive(true).create(parent)?;
+        }
+        builder.recursive(false).create(&directory)?;
+        let shim = ProcessRecord::of(std::process::id());
+        let mut record = Self { shim, machine_pid: None, undo: Vec::new(), directory: directory.clone() };
+        record.push(Undo::RunDirectory(directory))?;
+        Ok(record)
+    }
+
+    /// Reads a task's record.
+    ///
+    /// # Errors
+    /// Not there, or not ours.
+    pub fn load(directory: &Path) -> std::io::Result<Self> {
+        let text = std::fs::read(directory.join(FILE))?;
+        let mut record: Self = serde_json::from_slice(&text)?;
+        directory.clone_into(&mut record.directory);
+        Ok(record)
+    }
+
+    /// The task's run directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Remembers one more thing to unmake.
+    ///
+    /// # Errors
+    /// The record cannot be written: what it is for must not be made then.
+    pub fn push(&mut self, undo: Undo) -> std::io::Result<()> {
+        self.undo.push(undo);
+        self.write()
+    }
+
+    /// Remembers the task's pid.
+    ///
+    /// # Errors
+    /// The record cannot be written.
+    pub fn set_machine(&mut self, pid: u32) -> std::io::Result<()> {
+        self.machine_pid = Some(pid);
+        self.write()
+    }
+
+    fn write(&self) -> std::io::Result<()> {
+        let fresh = self.directory.join("record.new");
+        std::fs::write(&fresh, serde_json::to_vec(self)?)?;
+        std::fs::rename(fresh, self.directory.join(FILE))
+    }
+
+    /// Unmakes everything, last made first. Blocking; seconds at most. What cannot be unmade is returned, and the
+    /// rest is unmade all the same.
+    #[must_use]
+    pub fn undo_all(mut self) -> Vec<String> {
+        let mut failures = Vec::new();
+        while let Some(undo) = self.undo.pop() {
+            if let Err(failure) = undo_one(&undo) {
+                failures.push(failure);
+            }
+        }
+        failures
+    }
+}
+
+fn undo_one(undo: &Undo) -> Result<(), String> {
+    match undo {
+        Undo::RunDirectory(path) => match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(format!("{}: {error}", path.display()))
+            }
+            _ => Ok(()),
+        },
+        Undo::Cgroup(cgroup) => cgroup.remove().map_err(|error| crate::error::chain(&error)),
+        Undo::Process(process) => end(process).map_err(|error| format!("process {}: {error}", process.pid)),
+    }
+}
+
+/// Kills and waits until it is gone (a zombie is).
+fn end(process: &ProcessRecord) -> std::io::Result<()> {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+    // The number may have been given to another before the descriptor was opened; not after.
+    if !process.alive() {
+        return Ok(());
+    }
+    match pidfd_send_signal(&pidfd, Signal::KILL) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let deadline = Timespec { tv_sec: i64::try_from(DEATH.as_secs()).unwrap_or(3), tv_nsec: 0 };
+    match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline))? {
+        0 => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "still there after SIGKILL")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_unmade_from_what_is_on_disk() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("ns/id");
+        let mut record = Record::create(directory.clone()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        record.push(Undo::Process(ProcessRecord::of(child.id()).unwrap())).unwrap();
+        drop(record);
+        assert_eq!(Record::load(&directory).unwrap().undo_all(), Vec::<String>::new());
+        assert!(!child.wait().unwrap().success());
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn a_reused_number_is_left_alone() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut record = ProcessRecord::of(child.id()).unwrap();
+        record.start_time += 1;
+        end(&record).unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_second_task_of_the_same_id_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("ns/id");
+        let _first = Record::create(directory.clone()).unwrap();
+        assert_eq!(Record::create(directory).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+    }
+}

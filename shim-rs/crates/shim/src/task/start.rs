@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Start: the network is complete now, the guest is up or nearly; make it the container's and let it run.
+//!
+//! Docker 28 and later move the veth in between Create and Start, earlier ones and nerdctl during Create by a hook, CNI
+//! before Create: one scan here serves them all.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use boxlite_protocol::agent::ConfigureRequest;
+use boxlite_protocol::network::Network;
+use boxlite_protocol::stream::Kind;
+use containerd_shim_protos::events::task::{TaskExecStarted, TaskStart};
+
+use super::process::Process;
+use super::state::Exit;
+use super::{Task, exit, network};
+use crate::error::TaskError;
+use crate::events::publish;
+use crate::guest::Guest;
+use crate::hooks;
+use crate::stdio::{Owner, Stdio};
+
+/// How long a guest may take to be up, counted from Start. An emulated one on a loaded host takes seconds.
+const BOOT: Duration = Duration::from_secs(60);
+/// What Docker calls a container that never ran (moby daemon/start.go).
+const NEVER_RAN: u32 = 128;
+
+impl Task {
+    /// Starts the first process, or an exec.
+    ///
+    /// # Errors
+    /// The program's (not found, not executable), the machine's, or a wrong state.
+    pub async fn start(self: &Arc<Self>, exec_id: &str) -> Result<u32, TaskError> {
+        let process = self.process(exec_id)?;
+        process.change(super::state::ProcessState::start)?;
+        let started = if exec_id.is_empty() {
+            self.start_init(&process).await
+        } else {
+            self.start_exec(&process).await
+        };
+        if let Err(error) = started {
+            let error = self.with_console(error);
+            if exec_id.is_empty() {
+                exit::never_ran(self, Exit::now(NEVER_RAN)).await;
+            } else {
+                process.stop(Exit::now(NEVER_RAN));
+            }
+            return Err(error);
+        }
+        process.change(super::state::ProcessState::started);
+        self.announce(exec_id);
+        exit::watch_process(self, &process);
+        Ok(self.pid())
+    }
+
+    /// Before anything can be said of the end: containerd wants TaskStart first.
+    fn announce(&self, exec_id: &str) {
+        let events = &*self.around.events;
+        if exec_id.is_empty() {
+            publish(
+                events,
+                TaskStart { container_id: self.id.clone(), pid: self.pid(), ..Default::default() },
+            );
+        } else {
+            publish(
+                events,
+                TaskExecStarted {
+                    container_id: self.id.clone(),
+                    exec_id: exec_id.to_owned(),
+                    pid: self.pid(),
+                    ..Default::default()
+                },
+            );
+        }
+    }
+
+    async fn start_init(&self, process: &Process) -> Result<(), TaskError> {
+        let began = Instant::now();
+        let network = self.connect_network().await?;
+        let t_scan = began.elapsed();
+        let guest = match tokio::time::timeout(BOOT, self.guest()).await {
+            Ok(guest) => guest?,
+            Err(_) => return Err(self.gone(format!("the guest was not up within {} s", BOOT.as_secs()))),
+        };
+        let t_guest = began.elapsed();
+        // Opened while the guest configures itself.
+        let (configured, stdio) =
+            tokio::join!(self.configure(&guest, network), self.open_stdio(&guest, process));
+        configured?;
+        process.attach(stdio?).await;
+        let t_configure = began.elapsed();
+        let mut plan = self.compiled.launch.clone();
+        if let Some(first) = plan.process.as_mut() {
+            name_streams(first, process);
+            if let Some((rows, columns)) = process.size() {
+                first.rows = rows;
+                first.columns = columns;
+            }
+        }
+        guest.create(plan).await?;
+        let t_container = began.elapsed();
+        guest.start(&self.id).await?;
+        tracing::info!(id = self.id, ?t_scan, ?t_guest, ?t_configure, ?t_container, t_start = ?began.elapsed(),
+            t_total = ?self.created.elapsed(), t_spawn = ?self.timings.t_spawn, "started");
+        let state = self.hook_state("running", self.pid());
+        // OCI runtime spec, "Lifecycle" 10: a failing poststart hook is logged and changes nothing.
+        for error in hooks::run_each(&self.compiled.hooks.poststart, &state).await {
+            tracing::warn!(error = crate::error::chain(&error), "a poststart hook failed");
+        }
+        Ok(())
+    }
+
+    async fn connect_network(&self) -> Result<Network, TaskError> {
+        let (namespace, nics) = (self.network.clone(), self.nics);
+        tokio::task::spawn_blocking(move || network::connect(&namespace, nics))
+            .await
+            .map_err(TaskError::launch("the network thread"))?
+    }
+
+    async fn configure(&self, guest: &Guest, network: Network) -> Result<(), TaskError> {
+        let mut entropy = vec![0; 64];
+        rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
+            .map_err(TaskError::launch("reading entropy"))?;
+        let directory = super::lock(&self.record).as_ref().map(|record| record.directory().join("share"));
+        let (share_tag, share_path) = self.around.host.share_location(&directory.unwrap_or_default());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let request = ConfigureRequest {
+            realtime_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
+            entropy,
+            hostname: self.compiled.launch.hostname.clone(),
+            share_tag,
+            share_path,
+            network: Some(network).into(),
+            ..Default::default()
+        };
+        guest.configure(&request).await
+    }
+
+    async fn start_exec(&self, process: &Process) -> Result<(), TaskError> {
+        self.init.state().running("exec in")?;
+        if self.is_paused() {
+            return Err(TaskError::State { verb: "exec in", state: "paused" });
+        }
+        let Some(mut plan) = process.take_plan() else {
+            return Err(TaskError::State { verb: "start", state: "started" });
+        };
+        name_streams(&mut plan, process);
+        let guest = self.guest().await?;
+        process.attach(self.open_stdio(&guest, process).await?).await;
+        guest.exec(&self.id, &process.exec_id, plan).await
+    }
+
+    async fn open_stdio(&self, guest: &Guest, process: &Process) -> Result<Stdio, TaskError> {
+        let owner =
+            Owner { namespace: &self.around.namespace, container_id: &self.id, exec_id: &process.exec_id };
+        Stdio::open(&process.paths, guest.opener(), owner).await
+    }
+}
+
+/// Tells the guest which streams are open, and that the terminal is what containerd said.
+fn name_streams(plan: &mut boxlite_protocol::plan::Process, process: &Process) {
+    plan.stdin = process.paths.wants(Kind::Stdin);
+    plan.stdout = process.paths.wants(Kind::Stdout);
+    plan.stderr = process.paths.wants(Kind::Stderr);
+    plan.terminal = process.paths.terminal;
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can be asked of a task between Create and Delete.
+
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use boxlite_protocol::agent::ProcessesResponse;
+use boxlite_protocol::plan::CgroupFile;
+use containerd_shim_protos::cgroups_v2::metrics::Metrics;
+use containerd_shim_protos::events::task::{TaskDelete, TaskExecAdded};
+
+use super::process::Process;
+use super::state::{Exit, ProcessState};
+use super::{Task, exit, lock, stats};
+use crate::error::{TaskError, chain};
+use crate::events::publish;
+use crate::hooks;
+use crate::plan;
+use crate::stdio::StdioPaths;
+
+const SIGKILL: u32 = 9;
+/// How long a guest has to carry out a SIGKILL before the machine is killed instead.
+const GUEST_KILL: Duration = Duration::from_secs(2);
+/// The status of what was created and never started when it is deleted, as runc's shim says.
+const NEVER_STARTED: u32 = 0;
+
+/// What State answers, from the host's knowledge alone.
+#[derive(Debug, Clone)]
+pub struct TaskStatus {
+    /// QEMU's.
+    pub pid: u32,
+    /// Of the process.
+    pub state: ProcessState,
+    /// The machine is stopped.
+    pub paused: bool,
+    /// Of the process.
+    pub paths: StdioPaths,
+}
+
+impl Task {
+    /// What is known of a process.
+    ///
+    /// # Errors
+    /// No such process.
+    pub fn status(&self, exec_id: &str) -> Result<TaskStatus, TaskError> {
+        let process = self.process(exec_id)?;
+        Ok(TaskStatus {
+            pid: self.pid(),
+            state: process.state(),
+            paused: self.is_paused(),
+            paths: process.paths.clone(),
+        })
+    }
+
+    /// Adds a process; [`Task::start`] runs it.
+    ///
+    /// # Errors
+    /// A bad process, or a taken id.
+    pub fn add_exec(
+        &self,
+        exec_id: &str,
+        process: &oci_spec::runtime::Process,
+        paths: StdioPaths,
+    ) -> Result<(), TaskError> {
+        self.init.state().running("exec in")?;
+        let plan = plan::compile_process(process, &self.compiled.basis)?;
+        match lock(&self.execs).entry(exec_id.to_owned()) {
+            Entry::Occupied(_) => return Err(TaskError::Exists { what: "process", id: exec_id.to_owned() }),
+            Entry::Vacant(slot) => slot.insert(Arc::new(Process::new(exec_id.to_owned(), paths, Some(plan)))),
+        };
+        publish(
+            &*self.around.events,
+            TaskExecAdded {
+                container_id: self.id.clone(),
+                exec_id: exec_id.to_owned(),
+                ..Default::default()
+            },
+        );
+        Ok(())
+    }
+
+    /// Sends a signal. SIGKILL to the container always works: when the guest does not carry it out, the machine dies.
+    ///
+    /// # Errors
+    /// A process that does not run, or the guest's answer.
+    pub async fn kill(self: &Arc<Self>, exec_id: &str, signal: u32, all: bool) -> Result<(), TaskError> {
+        let process = self.process(exec_id)?;
+        if exec_id.is_empty() && signal == SIGKILL {
+            return self.kill_all(process.state());
+        }
+        match process.state() {
+            ProcessState::Stopped(_) => {
+                return Err(TaskError::NotFound { what: "process", id: self.id.clone() });
+            }
+            state => state.running("signal")?,
+        }
+        let guest = self.guest().await?;
+        guest.signal(&self.id, exec_id, signal, all).await.map_err(|error| self.with_console(error))
+    }
+
+    fn kill_all(self: &Arc<Self>, state: ProcessState) -> Result<(), TaskError> {
+        if let ProcessState::Stopped(_) = state {
+            return Err(TaskError::NotFound { what: "process", id: self.id.clone() });
+        }
+        let task = self.clone();
+        tokio::spawn(async move {
+            // Through the guest first: what was written and not yet read comes over that way.
+            if state == ProcessState::Running && !task.is_paused() {
+                let asked = async {
+                    let guest = task.guest().await?;
+                    guest.signal(&task.id, "", SIGKILL, true).await?;
+                    task.init.exited().await
+                };
+                match tokio::time::timeout(GUEST_KILL, asked).await {
+                    Ok(Ok(_)) => return,
+                    Ok(Err(error)) => {
+                        tracing::warn!(id = task.id, error = chain(&error), "guest did not kill")
+                    }
+                    Err(_) => tracing::warn!(id = task.id, "guest did not kill in time"),
+                }
+                if task.ending.load(Ordering::SeqCst) {
+                    return;
+                }
+            }
+            task.machine.end().await;
+        });
+        Ok(())
+    }
+
+    /// Waits for the end of a process.
+    ///
+    /// # Errors
+    /// No such process.
+    pub async fn wait(&self, exec_id: &str) -> Result<Exit, TaskError> {
+        self.process(exec_id)?.exited().await
+    }
+
+    /// Deletes what has ended, or was never started. A first process takes the task with it.
+    ///
+    /// # Errors
+    /// It runs.
+    pub async fn delete(self: &Arc<Self>, exec_id: &str) -> Result<Exit, TaskError> {
+        let process = self.process(exec_id)?;
+        let exit = match process.state().deletable()? {
+            Some(exit) => exit,
+            None if exec_id.is_empty() => {
+                exit::never_ran(self, Exit::now(NEVER_STARTED)).await;
+                process.exited().await?
+            }
+            None => {
+                let exit = Exit::now(NEVER_STARTED);
+                process.stop(exit);
+                exit
+            }
+        };
+        process.finished().await;
+        if !exec_id.is_empty() {
+            lock(&self.execs).remove(exec_id);
+            return Ok(exit);
+        }
+        self.run_poststop().await;
+        publish(
+            &*self.around.events,
+            TaskDelete {
+                container_id: self.id.clone(),
+                pid: self.pid(),
+                exit_status: exit.status,
+                exited_at: Some(exit::timestamp(exit)).into(),
+                ..Default::default()
+            },
+        );
+        Ok(exit)
+    }
+
+    /// OCI runtime spec, "Lifecycle" 13: a failing poststop hook is logged and changes nothing.
+    async fn run_poststop(&self) {
+        let state = self.hook_state("stopped", 0);
+        for error in hooks::run_each(&self.compiled.hooks.poststop, &state).await {
+            tracing::warn!(error = chain(&error), "a poststop hook failed");
+        }
+    }
+
+    /// Sets a terminal's size; before the start it is remembered.
+    ///
+    /// # Errors
+    /// The guest's answer.
+    pub async fn resize(&self, exec_id: &str, rows: u32, columns: u32) -> Result<(), TaskError> {
+        let process = self.process(exec_id)?;
+        process.remember_size(rows, columns);
+        match process.state() {
+            ProcessState::Running => {
+                let guest = self.guest().await?;
+                guest.resize(&self.id, exec_id, rows, columns).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The process reads end of file.
+    ///
+    /// # Errors
+    /// No such process.
+    pub async fn close_stdin(&self, exec_id: &str) -> Result<(), TaskError> {
+        self.process(exec_id)?.close_stdin().await;
+        Ok(())
+    }
+
+    /// Stops the machine: nothing in it runs.
+    ///
+    /// # Errors
+    /// Not running, or paused.
+    pub async fn pause(&self) -> Result<(), TaskError> {
+        self.init.state().running("pause")?;
+        if self.paused.swap(true, Ordering::SeqCst) {
+            return Err(TaskError::State { verb: "pause", state: "paused" });
+        }
+        self.machine.pause().await.map_err(|error| {
+            self.paused.store(false, Ordering::SeqCst);
+            TaskError::launch("pausing the machine")(error)
+        })
+    }
+
+    /// Lets the machine go on.
+    ///
+    /// # Errors
+    /// Not paused.
+    pub async fn resume(&self) -> Result<(), TaskError> {
+        if !self.paused.swap(false, Ordering::SeqCst) {
+            return Err(TaskError::State { verb: "resume", state: self.init.state().name() });
+        }
+        self.machine.resume().await.map_err(TaskError::launch("resuming the machine"))
+    }
+
+    /// Writes the container's cgroup files.
+    ///
+    /// # Errors
+    /// The guest's answer.
+    pub async fn update(&self, files: Vec<CgroupFile>) -> Result<(), TaskError> {
+        self.init.state().running("update")?;
+        self.guest().await?.update(&self.id, files).await
+    }
+
+    /// The container's usage, as cgroup v2 metrics.
+    ///
+    /// # Errors
+    /// Not running, or a guest that does not answer.
+    pub async fn metrics(&self) -> Result<Metrics, TaskError> {
+        self.init.state().running("measure")?;
+        let answer = self.guest().await?.stats(&self.id).await?;
+        Ok(stats::metrics(&answer.files))
+    }
+
+    /// What runs in the container, by the guest's word.
+    ///
+    /// # Errors
+    /// Not running, or a guest that does not answer.
+    pub async fn guest_processes(&self) -> Result<ProcessesResponse, TaskError> {
+        self.init.state().running("list")?;
+        self.guest().await?.processes(&self.id).await
+    }
+}
