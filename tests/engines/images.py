@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one image of the system tests, made here from a static busybox.
 
-Owns: its root filesystem as a tar stream (the same bytes each time) and the
-OCI archive around it for ``ctr image import``. Does not own: importing it.
-No registry is asked for anything.
+Owns: its root filesystem as a tar stream, and the OCI archive around it for
+``ctr image import``. Does not own: importing it. No registry is asked.
 """
 
 import hashlib
@@ -11,7 +10,9 @@ import io
 import json
 import platform
 import random
+import shutil
 import tarfile
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -36,8 +37,12 @@ BLOB_BYTES = 8 * 1024 * 1024
 NOISE_BYTES = 5 * 1000 * 1000
 
 
-class NoBusybox(Exception):
-    """This host has no static busybox to make an image from."""
+#: A program of our own in the image, beside busybox.
+PROBE = Path(__file__).with_name("probe.c")
+
+
+class NoImage(Exception):
+    """This host lacks what the image is made from; the text says what."""
 
 
 @cache
@@ -55,8 +60,19 @@ def noise() -> bytes:
 def _busybox() -> Path:
     path = Path("/bin/busybox")
     if not path.exists() or b"/ld-linux" in path.read_bytes()[:4096]:
-        raise NoBusybox("no static /bin/busybox; apt-get install busybox-static")
+        raise NoImage("no static /bin/busybox; apt-get install busybox-static")
     return path
+
+
+def _probe() -> bytes:
+    """Compile the program that does what busybox cannot."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise NoImage("no C compiler; apt-get install gcc libc6-dev")
+    with tempfile.TemporaryDirectory() as directory:
+        program = Path(directory) / "probe"
+        command.run([compiler, "-static", "-O1", "-o", program, PROBE]).ok()
+        return program.read_bytes()
 
 
 def _files() -> dict[str, bytes]:
@@ -103,8 +119,7 @@ def rootfs() -> bytes:
             tar.addfile(entry)
         program = tarfile.TarInfo("bin/busybox")
         program.mode, program.size = 0o755, busybox.stat().st_size
-        with busybox.open("rb") as content:
-            tar.addfile(program, content)
+        tar.addfile(program, io.BytesIO(busybox.read_bytes()))
         for applet in applets:
             if applet != "busybox":
                 link = tarfile.TarInfo(f"bin/{applet}")
@@ -114,6 +129,10 @@ def rootfs() -> bytes:
             entry = tarfile.TarInfo(name)
             entry.mode, entry.size = 0o644, len(data)
             tar.addfile(entry, io.BytesIO(data))
+        probe = tarfile.TarInfo("bin/probe")
+        content = _probe()
+        probe.mode, probe.size = 0o755, len(content)
+        tar.addfile(probe, io.BytesIO(content))
     return stream.getvalue()
 
 

@@ -17,7 +17,7 @@ from boxlite_runtime.paths import host_layout
 from tests.engines import leftovers, programs
 from tests.engines.ctr import Ctr
 from tests.engines.docker import Docker
-from tests.engines.images import NoBusybox
+from tests.engines.images import NoImage
 from tests.engines.pair import Pair, running
 from tests.system.both import Both
 
@@ -62,7 +62,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
                 Docker(started, "runc").load_image()
             Ctr(started, "runc").load_image()
             yield started
-        except NoBusybox as reason:
+        except NoImage as reason:
             pytest.skip(str(reason))
         finally:
             remove_everything(started)

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// What busybox cannot do, for the test image.
+//   probe euid                prints the effective user; busybox gives up setuid
+//   probe udp-echo PORT       sends each datagram back to where it came from
+//   probe udp-send HOST PORT  sends stdin as a datagram, prints the answer
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+static char data[65536];
+
+static int udp_echo(int port)
+{
+    struct sockaddr_in here = { .sin_family = AF_INET, .sin_port = htons(port) };
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&here, sizeof here) < 0) {
+        perror("bind");
+        return 1;
+    }
+    for (;;) {
+        struct sockaddr_in peer;
+        socklen_t length = sizeof peer;
+        ssize_t n = recvfrom(fd, data, sizeof data, 0, (struct sockaddr *)&peer, &length);
+        if (n < 0 || sendto(fd, data, n, 0, (struct sockaddr *)&peer, length) != n) {
+            perror("echo");
+            return 1;
+        }
+    }
+}
+
+static int udp_send(const char *host, int port)
+{
+    struct sockaddr_in peer = { .sin_family = AF_INET, .sin_port = htons(port) };
+    struct timeval patience = { .tv_sec = 5 };
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    ssize_t n = read(0, data, sizeof data);
+    if (fd < 0 || n < 0 || inet_pton(AF_INET, host, &peer.sin_addr) != 1
+        || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0
+        || sendto(fd, data, n, 0, (struct sockaddr *)&peer, sizeof peer) != n) {
+        perror("send");
+        return 1;
+    }
+    n = recv(fd, data, sizeof data, 0);
+    if (n < 0) {
+        perror("answer");
+        return 1;
+    }
+    return write(1, data, n) == n ? 0 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "euid") == 0)
+        return printf("%u\n", geteuid()) > 0 ? 0 : 1;
+    if (argc == 3 && strcmp(argv[1], "udp-echo") == 0)
+        return udp_echo(atoi(argv[2]));
+    if (argc == 4 && strcmp(argv[1], "udp-send") == 0)
+        return udp_send(argv[2], atoi(argv[3]));
+    fputs("usage: probe euid | udp-echo PORT | udp-send HOST PORT\n", stderr);
+    return 2;
+}
