@@ -22,6 +22,9 @@ from boxlite_runtime.process import run, stream
 #: What the agent prints on the console once it is PID 1 and set up.
 READY = "boxlite-agent: ready"
 
+#: The name of the agent's port (PORT_NAME of the protocol crate).
+PORT = "org.boxlite.agent"
+
 #: Seconds a guest gets. KVM boots in well under one; TCG takes about one on
 #: a quiet host, and a busy two-core host has been seen to need several.
 KVM_DEADLINE = 5.0
@@ -61,6 +64,10 @@ def argv(machine: Machine, accel: str) -> list[str]:
         "-nodefaults", "-no-user-config", "-no-reboot",
         "-display", "none",
         "-serial", "stdio",
+        # The agent says hello here before it is ready; nobody reads it.
+        "-chardev", "file,id=agent,path=/dev/null",
+        "-device", "virtio-serial-device,max_ports=2",
+        "-device", f"virtserialport,chardev=agent,name={PORT}",
         "-kernel", str(machine.kernel),
         "-initrd", str(machine.initrd),
         "-append", "console=ttyS0 panic=-1 reboot=t nokaslr",

@@ -89,3 +89,14 @@ def test_a_damaged_answer_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "accel.json").write_text("{}")
 
     assert probe.read(tmp_path / "accel.json") is None
+
+
+@pytest.mark.parametrize(
+    ("constant", "value"), [("PORT_NAME", probe.PORT), ("READY_LINE", probe.READY)]
+)
+def test_the_probe_speaks_of_the_agent_as_the_protocol_does(
+    source: Path, constant: str, value: str
+) -> None:
+    protocol = source / "shim-rs" / "crates" / "protocol" / "src" / "lib.rs"
+
+    assert f'pub const {constant}: &str = "{value}";' in protocol.read_text()
