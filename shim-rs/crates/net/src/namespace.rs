@@ -83,3 +83,40 @@ fn on_thread<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, NetError> {
         Ok(thread.join().unwrap_or_else(|cause| panic::resume_unwind(cause)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_network_namespace_is_named() {
+        let left = tempfile::NamedTempFile::new().unwrap();
+        for path in [Path::new("/nonexistent/netns"), left.path()] {
+            let error = Namespace::open(path).unwrap_err();
+            assert!(
+                matches!(&error, NetError::NamespaceMissing { path: named, .. } if named == path),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_opened_by_path_and_the_callers_thread_stays_out_of_it() {
+        let here = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+        let before = here();
+        let ns = Namespace::open(Path::new("/proc/self/ns/net")).unwrap();
+        assert_eq!(ns.run(here).unwrap(), before);
+        let new = Namespace::create().unwrap();
+        assert_ne!(new.run(here).unwrap(), before);
+        assert_eq!(here(), before);
+    }
+
+    #[test]
+    fn the_loopback_of_a_new_namespace_is_up() {
+        let bound = Namespace::create().unwrap().run(|| {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+            socket.send_to(b"x", socket.local_addr()?)
+        });
+        assert_eq!(bound.unwrap().unwrap(), 1);
+    }
+}

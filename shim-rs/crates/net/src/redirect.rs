@@ -144,3 +144,64 @@ fn redirect_action(actions: Message, to: u32) -> Message {
 fn tc_header(device: u32, handle: u32, parent: u32, info: u32) -> Vec<u8> {
     [0, device, handle, parent, info].iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::{Attributes, split};
+
+    /// The same options as iproute2 6.1 sends for `matchall action mirred egress redirect` to device 2, recorded with
+    /// strace, but for the flag that says "nested", which it sets on one of them only.
+    #[test]
+    fn matchall_is_encoded_as_iproute2_encodes_it() {
+        let options: Vec<u8> = [
+            &[0x38, 0, 2, 0, 0x34, 0, 1, 0, 0x0b, 0, 1, 0][..],
+            b"mirred\0\0",
+            &[0x24, 0, 2, 0, 0x20, 0, 2, 0],
+            &[0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0],
+        ]
+        .concat();
+        let bytes = filter(9, 2, Classifier::Matchall).encode(0, 0);
+        let (header, body) = split(&bytes).next().unwrap();
+        assert_eq!((header.kind, header.flags), (RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL));
+        assert_eq!([number(body.get(4..8)), number(body.get(12..16))], [Some(9), Some(INGRESS_HANDLE)]);
+        assert_eq!(number(body.get(16..20)), Some(1 << 16 | u32::from(ETH_P_ALL.to_be())));
+        assert_eq!(Attributes(&body[20..]).text(TCA_KIND), Some("matchall"));
+        let mut ours = Attributes(&body[20..]).find(TCA_OPTIONS).unwrap().to_vec();
+        for nested in [0, 4, 20] {
+            ours[nested + 3] &= 0x7f;
+        }
+        assert_eq!(ours, options);
+    }
+
+    #[test]
+    fn u32_ends_at_a_selector_without_keys() {
+        let bytes = filter(9, 2, Classifier::U32).encode(0, 0);
+        let attributes = Attributes(&split(&bytes).next().unwrap().1[20..]);
+        assert_eq!(attributes.text(TCA_KIND), Some("u32"));
+        let options = Attributes(attributes.find(TCA_OPTIONS).unwrap());
+        let selector = options.find(TCA_U32_SEL).unwrap();
+        assert_eq!((selector.len(), selector[0], selector[2]), (16, TC_U32_TERMINAL, 0));
+        let action = Attributes(Attributes(options.find(TCA_U32_ACT).unwrap()).find(1).unwrap());
+        assert_eq!(action.text(TCA_ACT_KIND), Some("mirred"));
+    }
+
+    #[test]
+    fn both_are_cleared_before_and_the_tap_is_not_brought_up_with_the_rest() {
+        let link =
+            Link { index: 9, name: "eth0".into(), mac: [2; 6], mtu: 1400, ipv6: true, addresses: Vec::new() };
+        let messages = joining(&link, 2, Classifier::U32);
+        let decoded: Vec<_> = messages
+            .iter()
+            .map(|message| {
+                let bytes = message.encode(0, 0);
+                let (header, body) = split(&bytes).next().unwrap();
+                (header.kind, number(body.get(4..8)).unwrap(), number(body.get(8..12)).unwrap())
+            })
+            .collect();
+        let qdisc = |kind, device| (kind, device, INGRESS_HANDLE);
+        assert_eq!(decoded[..CLEARING], [qdisc(RTM_DELQDISC, 9), qdisc(RTM_DELQDISC, 2)]);
+        assert_eq!(decoded[CLEARING..4], [qdisc(RTM_NEWQDISC, 9), qdisc(RTM_NEWQDISC, 2)]);
+        assert_eq!(decoded[4..], [(RTM_NEWTFILTER, 9, 0), (RTM_NEWTFILTER, 2, 0), (RTM_NEWLINK, 2, 0)]);
+    }
+}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Just enough rtnetlink for this crate: four dumps, and changes of links, qdiscs and filters.
 //!
-//! `message` builds and reads bytes (pure), this file owns the socket. A general library was tried for size: it decodes
-//! every attribute of every message, for some 30 of them used here (docs/adr).
+//! `message` builds and reads bytes (pure), this file owns the socket. Some 30 attributes are used here; a general
+//! library decodes several hundred and refuses a message for any of them it finds malformed.
 
 mod message;
 
@@ -11,6 +11,8 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 
+#[cfg(test)]
+pub(crate) use message::split;
 pub(crate) use message::{Attributes, Message, number};
 
 use crate::error::NetError;
