@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Real machines: what the traits promise, seen from outside.
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::MetadataExt, time::Duration};
 
-use boxlite_vmm::{Hypervisor, ProcessExit, Qemu, VmmError};
+use boxlite_vmm::virtiofsd::{self, VirtiofsdConfig};
+use boxlite_vmm::{Hypervisor, ProcessExit, Qemu, Share, VmmError};
 use tokio::time::timeout;
 
 mod guest;
@@ -77,7 +78,7 @@ async fn a_guest_that_floods_its_console_harms_nobody() {
     assert_eq!(within(channel.ask("flood")).await, "ok");
     within(machine.end()).await;
     within(machine.exited()).await;
-    assert_eq!(std::fs::metadata(log).expect("log").len(), 1 << 20);
+    assert_eq!(fs::metadata(log).expect("log").len(), 1 << 20);
     assert!(machine.console_tail().len() <= 2048);
 }
 
@@ -100,4 +101,47 @@ async fn a_dropped_machine_is_gone() {
     let mut channel = Dialogue::with(&*machine);
     drop(machine);
     assert_eq!(within(channel.answer()).await, None);
+}
+
+#[tokio::test]
+async fn a_share_is_read_and_written_and_its_daemon_ends_with_the_machine() {
+    let Some(guest) = Guest::prepare() else { return };
+    let directory = guest.scratch.path().join("shared");
+    fs::create_dir(&directory).expect("directory");
+    fs::write(directory.join("greeting"), "from the host\n").expect("file");
+    let (daemon, socket) = virtiofsd::launch(&VirtiofsdConfig {
+        binary: "/usr/libexec/virtiofsd".into(),
+        directory: directory.clone(),
+        socket_directory: guest.scratch.path().to_owned(),
+    })
+    .expect("virtiofsd");
+    let mut config = guest.config();
+    config.share = Some(Share { socket, tag: "test".to_owned() });
+    let machine = Qemu.launch(config).expect("launch");
+    let mut channel = Dialogue::with(&*machine);
+    assert_eq!(within(channel.ask("mount test")).await, "ok", "{}", daemon.stderr());
+    assert_eq!(within(channel.ask("read /share/greeting")).await, "from the host");
+    assert_eq!(within(channel.ask("write /share/answer")).await, "ok");
+    let answer = fs::metadata(directory.join("answer")).expect("the guest's file");
+    assert_eq!((answer.len(), answer.mode() & 0o7777), (1, 0o644));
+    within(machine.end()).await;
+    assert_eq!(within(daemon.exited()).await, ProcessExit::Code(0), "{}", daemon.stderr());
+}
+
+#[tokio::test]
+async fn a_daemon_that_gives_up_ends_the_machine_and_says_why() {
+    let Some(guest) = Guest::prepare() else { return };
+    let (daemon, socket) = virtiofsd::launch(&VirtiofsdConfig {
+        binary: "/usr/libexec/virtiofsd".into(),
+        directory: "/nowhere/shared".into(),
+        socket_directory: guest.scratch.path().to_owned(),
+    })
+    .expect("the process starts");
+    let mut config = guest.config();
+    config.share = Some(Share { socket, tag: "test".to_owned() });
+    let machine = Qemu.launch(config).expect("launch");
+    let exit = within(machine.exited()).await;
+    assert_eq!(exit.process, ProcessExit::Code(1), "{exit}");
+    within(daemon.exited()).await;
+    assert!(daemon.stderr().contains("/nowhere/shared"), "{}", daemon.stderr());
 }

@@ -15,8 +15,7 @@
 //! makes the same directory without a daemon, for the fake machine.
 //!
 //! After a shim was killed, `delete` kills QEMU and virtiofsd by their recorded pid and start time. There is nothing
-//! to unmount. virtiofsd's first process only waits for the second, the one that serves: when the first is killed,
-//! the second ends when QEMU does, so QEMU is killed too, always.
+//! to unmount. virtiofsd is two processes: the one recorded only waits for the one that serves, which dies with it.
 //!
 //! Not here: which sources are shared and under what names (`plan`), and the machine.
 
@@ -35,7 +34,7 @@ use std::thread;
 
 use boxlite_vmm::Process;
 use boxlite_vmm::virtiofsd::{self, VirtiofsdConfig};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 
@@ -46,6 +45,10 @@ use prepare::{Detached, Stage};
 
 /// The share's own directories: a place per mount and little else. It is read-only for the guest besides.
 const TMPFS: &std::ffi::CStr = c"mode=0700,size=64k,nr_inodes=4096";
+/// The inodes above: with the type, they tell a share's tmpfs.
+const TMPFS_INODES: u64 = 4096;
+/// The kernel's magic number of a tmpfs.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// One tree or file in the share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,9 +181,13 @@ fn enter_share(share: &Process) -> Result<Root, ShareError> {
     rustix::thread::move_into_thread_name_spaces(share.pidfd(), ThreadNameSpaceType::MOUNT)
         .map_err(ShareError::host("enter the share"))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Root::over(
-        rustix::fs::openat(CWD, "/", flags, Mode::empty()).map_err(ShareError::host("open the share"))?,
-    )
+    let root = rustix::fs::open("/", flags, Mode::empty()).map_err(ShareError::host("open the share"))?;
+    // Until the daemon has taken the share as its root, the root here is a copy of the host's: not to be touched.
+    let stat = rustix::fs::fstatfs(&root).map_err(ShareError::host("open the share"))?;
+    if stat.f_files != TMPFS_INODES || stat.f_type != TMPFS_MAGIC {
+        return Err(ShareError::host("enter the share")(io::Error::other("it is not served yet")));
+    }
+    Root::over(root)
 }
 
 fn fill(directory: &Path, mounts: &[ShareMount]) -> Result<(), ShareError> {

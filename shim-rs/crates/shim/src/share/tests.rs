@@ -115,7 +115,8 @@ fn submounts_come_along_when_asked_and_readonly_reaches_them() {
     let ShareMount { source, .. } = scratch.bind("source", "");
     // A mount of the host, made in a namespace that stands for it.
     in_own_namespace(|| {
-        rustix::mount::mount("t", scratch.path("source/sub"), "tmpfs", MountFlags::empty(), None).expect("tmpfs");
+        rustix::mount::mount("t", scratch.path("source/sub"), "tmpfs", MountFlags::empty(), None)
+            .expect("tmpfs");
         fs::write(scratch.path("source/sub/deep"), "deep").expect("file");
         let shared = |name: &str, readonly, recursive| ShareMount {
             source: source.clone(),
@@ -123,7 +124,8 @@ fn submounts_come_along_when_asked_and_readonly_reaches_them() {
             readonly,
             recursive,
         };
-        let shared = [shared("flat", false, false), shared("deep", false, true), shared("sealed", true, true)];
+        let shared =
+            [shared("flat", false, false), shared("deep", false, true), shared("sealed", true, true)];
         inside(&scratch, &shared, |share| {
             assert!(!share.join("flat/sub/deep").exists());
             assert_eq!(fs::read_to_string(share.join("deep/sub/deep")).expect("deep"), "deep");
@@ -262,14 +264,17 @@ async fn served(process: &Process, name: &str) {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), looking).await.expect("the daemon took its root");
+    tokio::time::timeout(std::time::Duration::from_secs(20), looking)
+        .await
+        .expect("the daemon took its root");
 }
 
 #[tokio::test]
 async fn a_served_share_is_all_its_daemon_can_reach_and_goes_with_it() {
     let scratch = Scratch::new();
     let before = host_mounts();
-    let open = open(&scratch.share(), &[scratch.bind("source", "c/rootfs")], &daemon(&scratch)).expect("open");
+    let open =
+        open(&scratch.share(), &[scratch.bind("source", "c/rootfs")], &daemon(&scratch)).expect("open");
     served(&open.process, "c/rootfs/file").await;
     assert_eq!(host_mounts(), before);
     assert!(!root_of(&open.process).join("etc").exists());
@@ -287,6 +292,19 @@ async fn a_served_share_is_all_its_daemon_can_reach_and_goes_with_it() {
     drop(open.socket);
     open.process.exited().await;
     assert_eq!(host_mounts(), before);
+}
+
+#[tokio::test]
+async fn a_share_that_is_not_served_is_left_alone() {
+    let scratch = Scratch::new();
+    // A process whose root is the host's, as the daemon's is at first.
+    let mut command = Command::new("sleep");
+    command.arg("60");
+    let process = Process::spawn(command).expect("spawned");
+    let refused =
+        add(&process, &scratch.share(), &[scratch.bind("lower1", "stray/rootfs")]).expect_err("refused");
+    assert!(matches!(refused, ShareError::Host { action: "enter the share", .. }), "{refused}");
+    assert!(!Path::new("/stray").exists());
 }
 
 #[tokio::test]

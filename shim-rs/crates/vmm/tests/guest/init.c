@@ -87,7 +87,7 @@ static void serve(const char *request, const char *argument)
 		if (read_line(argument, answer, sizeof answer) < 0)
 			failed();
 	} else if (!strcmp(request, "write")) {
-		int fd = open(argument, O_WRONLY | O_CREAT, 0600);
+		int fd = open(argument, O_WRONLY | O_CREAT, 0644);
 		if (fd < 0 || write(fd, "x", 1) != 1)
 			failed();
 		if (fd >= 0)
