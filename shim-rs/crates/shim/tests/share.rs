@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A share as a guest sees it, through QEMU and virtiofsd.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::path::PathBuf;
 use std::{fs, time::Duration};

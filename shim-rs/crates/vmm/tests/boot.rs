@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Real machines: what the traits promise, seen from outside.
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::{fs, os::unix::fs::MetadataExt, time::Duration};
 

@@ -80,12 +80,11 @@ impl Root {
     /// Removes a name whose mount is gone, and its parent when that is empty.
     pub(super) fn forget(&self, name: &str) -> Result<(), ShareError> {
         let failed = |errno: Errno| ShareError::host("remove a place from the share")(errno);
-        match rustix::fs::unlinkat(&self.writable, name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTDIR) => {
-                rustix::fs::unlinkat(&self.writable, name, AtFlags::empty()).map_err(failed)?
-            }
-            result => result.map_err(failed)?,
-        }
+        let removed = match rustix::fs::unlinkat(&self.writable, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOTDIR) => rustix::fs::unlinkat(&self.writable, name, AtFlags::empty()),
+            result => result,
+        };
+        removed.map_err(failed)?;
         let Some((parent, _)) = name.rsplit_once('/') else { return Ok(()) };
         match rustix::fs::unlinkat(&self.writable, parent, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOTEMPTY) => Ok(()),

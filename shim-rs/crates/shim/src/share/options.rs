@@ -72,7 +72,7 @@ pub(super) fn mount_call(options: &[String]) -> Result<MountCall, ShareError> {
     if joined.len() < DATA_LIMIT {
         return Ok(MountCall { flags, data: joined, directory: None });
     }
-    let (directory, data) = shortened(&data).ok_or(ShareError::Option {
+    let (directory, data) = shortened(&data).ok_or_else(|| ShareError::Option {
         option: joined.chars().take(64).collect(),
         reason: "all options together exceed the 4095 bytes the kernel takes",
     })?;

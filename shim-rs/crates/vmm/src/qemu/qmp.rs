@@ -90,8 +90,7 @@ impl Qmp {
         let mut noted = self.noted.clone();
         // An error means the task is gone with its runtime: what was noted stands.
         let _ = noted.wait_for(|noted| noted.closed).await;
-        let reason = noted.borrow().shutdown.clone();
-        reason
+        noted.borrow().shutdown.clone()
     }
 }
 
