@@ -4,7 +4,7 @@
 //! Sources are resolved here, once, in the namespace the thread copied from the host's. What comes out is sealed
 //! (private, no devices, read-only where asked) before anybody can see it.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -89,10 +89,11 @@ fn assemble(mounts: &[Mount], name: &str, stage: &Stage) -> Result<OwnedFd, Shar
     if mounts.is_empty() {
         return Err(ShareError::Name { name: name.to_owned(), reason: "the engine named no mounts for it" });
     }
-    let mut made = 0;
+    // Mounts on the stage itself, one upon the other; those further inside go with them.
+    let mut stacked = 0;
     let result = mounts.iter().try_for_each(|mount| {
-        one(mount, name, stage, made == 0)?;
-        made += 1;
+        one(mount, name, stage, stacked == 0)?;
+        stacked += usize::from(mount.target.is_empty());
         Ok(())
     });
     let taken = result.and_then(|()| {
@@ -103,10 +104,9 @@ fn assemble(mounts: &[Mount], name: &str, stage: &Stage) -> Result<OwnedFd, Shar
         let top = stage.top().map_err(ShareError::host("open a mount"))?;
         rustix::mount::open_tree(&top, "", flags).map_err(ShareError::host("detach a mount"))
     });
-    if made > 0 {
-        // Takes along what is mounted below. The namespace is ours: nobody else sees it come or go.
-        let path = through(&stage.parent).join(&stage.name);
-        rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+    let path = through(&stage.parent).join(&stage.name);
+    for _ in 0..stacked {
+        rustix::mount::unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
             .map_err(ShareError::host("clear the share's directory"))?;
     }
     taken
@@ -120,7 +120,7 @@ fn one(mount: &Mount, name: &str, stage: &Stage, first: bool) -> Result<(), Shar
     };
     // Kept open while its path is used.
     let within;
-    let target = if first {
+    let target = if first && mount.target.is_empty() {
         stage.mountpoint()
     } else {
         within = inside(stage, &mount.target).map_err(|errno| failed(errno.into()))?;
@@ -142,7 +142,8 @@ fn one(mount: &Mount, name: &str, stage: &Stage, first: bool) -> Result<(), Shar
         rustix::process::chdir(directory)
             .map_err(|errno| ShareError::Source { path: directory.clone(), source: errno.into() })?;
     }
-    let data = std::ffi::CString::new(call.data).map_err(|error| failed(error.into()))?;
+    // Names relative to that directory are looked up by mount(2) alone: sources are absolute.
+    let data = CString::new(call.data).map_err(|error| failed(error.into()))?;
     rustix::mount::mount(mount.source.as_str(), &target, mount.fstype.as_str(), call.flags, data.as_c_str())
         .map_err(|errno| failed(errno.into()))
 }

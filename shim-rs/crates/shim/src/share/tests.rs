@@ -187,6 +187,27 @@ fn later_mounts_land_inside_the_first() {
 }
 
 #[test]
+fn a_mount_on_the_root_of_others_hides_them_and_leaves_nothing_for_the_next() {
+    let scratch = Scratch::new();
+    let bind = |source: &str, target: &str| Mount {
+        fstype: "bind".to_owned(),
+        source: scratch.path(source).display().to_string(),
+        target: target.to_owned(),
+        options: vec!["bind".to_owned()],
+    };
+    let stacked = mounts(vec![bind("source", ""), bind("lower1", "")]);
+    let next = ShareMount { name: "d/rootfs".to_owned(), ..mounts(vec![bind("lower2", "")]) };
+    inside(&scratch, &[stacked, next], |share| {
+        assert!(share.join("c/rootfs/one").exists() && !share.join("c/rootfs/file").exists());
+        assert!(share.join("d/rootfs/two").exists() && !share.join("d/rootfs/file").exists());
+        assert_eq!(fs::read_dir(share).expect("share").count(), 2);
+    });
+    let nowhere = mounts(vec![bind("source", "sub")]);
+    let refused = open_plain(&scratch.share(), &[nowhere]).expect_err("there is nothing yet to be inside of");
+    assert!(matches!(refused, ShareError::Mount { .. }));
+}
+
+#[test]
 fn a_target_that_is_a_link_stays_inside() {
     let scratch = Scratch::new();
     fs::create_dir(scratch.path("source/etc")).expect("directory");
