@@ -17,9 +17,21 @@ import pytest
 
 from tests.engines.docker import Docker
 from tests.system.both import Both
-from tests.system.conftest import both, docker, pair, pytest_generate_tests
+from tests.system.conftest import (
+    both,
+    docker,
+    pair,
+    pytest_collection_modifyitems,
+    pytest_generate_tests,
+)
 
-__all__ = ["both", "docker", "pair", "pytest_generate_tests"]
+__all__ = [
+    "both",
+    "docker",
+    "pair",
+    "pytest_collection_modifyitems",
+    "pytest_generate_tests",
+]
 
 
 @dataclass
