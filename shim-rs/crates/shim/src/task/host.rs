@@ -42,7 +42,7 @@ pub trait Host: Send + Sync {
     /// The VMM's.
     fn launch(&self, config: MachineConfig) -> Result<Box<dyn Machine>, VmmError>;
 
-    /// How the guest finds the share: the virtiofs tag, or an empty tag and the path where it is already.
+    /// How the guest finds the share: the virtiofs tag and where to mount it, or no tag and the path where it is.
     fn share_location(&self, directory: &Path) -> (String, String);
 
     /// Whether the files in `[paths]` are used.
@@ -77,6 +77,6 @@ impl Host for RealHost {
     }
 
     fn share_location(&self, _directory: &Path) -> (String, String) {
-        (boxlite_protocol::SHARE_TAG.to_owned(), String::new())
+        (boxlite_protocol::SHARE_TAG.to_owned(), "/run/share".to_owned())
     }
 }
