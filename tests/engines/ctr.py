@@ -9,6 +9,7 @@ import itertools
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 from tests.engines import command, images
 from tests.engines.command import Result, Word
@@ -18,6 +19,13 @@ from tests.engines.pair import Pair
 RUNTIMES = {"runc": "io.containerd.runc.v2", "boxlite": "io.containerd.boxlite.v1"}
 
 _serial = itertools.count(1)
+
+
+def without_log(result: Result) -> Result:
+    """Return a result whose stderr is the container's, without ctr's own log."""
+    lines = result.stderr.splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(b'time="')]
+    return replace(result, stderr=b"".join(kept))
 
 
 class Ctr:
@@ -68,12 +76,8 @@ class Ctr:
         timeout: float = command.TIMEOUT,
     ) -> Result:
         """Run a container of the test image to its end and remove it."""
-        options = ("--rm", *options)
-        return self(
-            *self.run_words(self.name(), *words, options=options),
-            stdin=stdin,
-            timeout=timeout,
-        )
+        words = tuple(self.run_words(self.name(), *words, options=("--rm", *options)))
+        return without_log(self(*words, stdin=stdin, timeout=timeout))
 
     @contextmanager
     def container(self, *words: Word, options: tuple[Word, ...] = ()) -> Iterator[str]:

@@ -33,7 +33,6 @@ def containerd(root: Path, state: Path, socket: Path) -> str:
         "io.containerd.internal.v1.opt",
         "io.containerd.internal.v1.tracing",
         "io.containerd.tracing.processor.v1.otlp",
-        "io.containerd.image-verifier.v1.bindir",
     ]
     return (
         "version = 2\n"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.engines import images
 from tests.engines.command import Result
-from tests.engines.ctr import Ctr
+from tests.engines.ctr import Ctr, without_log
 from tests.engines.waiting import until
 from tests.system.both import assert_equal
 
@@ -75,10 +75,10 @@ def test_a_task_is_listed_executed_in_killed_and_deleted(ctrs: Ctrs) -> None:
         with ctr.container(*IDLE) as name:
             pid, status = ctr.tasks()[name]
             assert pid > 1
-            inner = ctr(
+            inner = without_log(ctr(
                 "task", "exec", "--exec-id", "one", "--user", "1000", name,
                 "sh", "-c", f"id -u; echo err >&2; {LINGER}; exit 7",
-            )  # fmt: skip
+            ))  # fmt: skip
             again = ctr(
                 "task",
                 "exec",
@@ -95,7 +95,7 @@ def test_a_task_is_listed_executed_in_killed_and_deleted(ctrs: Ctrs) -> None:
             until("it stopped", lambda: ctr.tasks()[name][1] == "STOPPED")
             deleted = ctr("task", "delete", name)
             assert name not in ctr.tasks()
-            said = inner.code, inner.stdout, inner.stderr.startswith(b"err\n")
+            said = inner.code, inner.stdout, inner.errors.startswith("err\n")
             return status, said, again.text, exit_code(deleted)
 
     expected = ("RUNNING", (7, b"1000\n", True), "again", 9)
@@ -136,7 +136,8 @@ def test_a_reader_that_stops_stops_nothing_else(ctrs: Ctrs) -> None:
                 beside = ctr(*words, other, "sh", "-c", script).ok().text
                 ctr("task", "kill", "--signal", "KILL", name).ok()
                 until("it stopped", lambda: ctr.tasks()[name][1] == "STOPPED")
-                client.stdout.close()
+                # Read on, so that ctr ends and removes what it made.
+                client.communicate(timeout=15)
                 return inside, beside
             finally:
                 ctr.remove(name)
