@@ -27,6 +27,12 @@ pub mod fd {
 /// reboots (`reboot=t` saves two seconds of trying other ways).
 const KERNEL_ARGS: &str = "console=ttyS0 panic=-1 reboot=t quiet";
 
+/// Under emulation, pages are cleared when they are allocated. QEMU notices that translated code went stale only when
+/// the guest's own processor writes over it; the share's daemon fills page cache from outside. A page that held code
+/// once, was freed and comes back as page cache would run as what it was: programs crash and read foreign memory.
+/// Clearing is a write by the processor, and drops the old translation. Hardware has no such caches.
+const TCG_KERNEL_ARGS: &str = " init_on_alloc=1";
+
 /// What QEMU itself may not do: no obsolete syscalls, no other ids, no new processes, no priorities.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
@@ -87,6 +93,9 @@ fn boot(config: &MachineConfig, line: &mut Line) {
     line.option("-kernel", config.kernel.as_os_str().to_owned());
     line.option("-initrd", config.initrd.as_os_str().to_owned());
     let mut append = KERNEL_ARGS.to_owned();
+    if config.accel == Accel::Tcg {
+        append.push_str(TCG_KERNEL_ARGS);
+    }
     if !config.kernel_args.is_empty() {
         append.push(' ');
         append.push_str(&config.kernel_args);
