@@ -28,10 +28,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How the kernel's own build names an architecture and its image."""
+    """How the kernel's own build names an architecture and its image.
+
+    ``patches`` are applied to the source in this order.
+    """
 
     make_arch: str
     image: str
+    patches: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,8 +175,13 @@ def _source(entry: Mapping[str, Any], where: Path) -> Source:
 
 
 def _architecture(entry: Mapping[str, Any], where: Path) -> Architecture:
-    check_keys(entry, where, required={"make_arch", "image"})
-    return Architecture(str(entry["make_arch"]), str(entry["image"]))
+    check_keys(entry, where, required={"make_arch", "image", "patches"})
+    directory = where.parent / "patches"
+    patches = tuple(directory / str(name) for name in entry["patches"])
+    for patch in patches:
+        if not patch.is_file():
+            raise BoxliteError(f"{where}: there is no patch {patch}")
+    return Architecture(str(entry["make_arch"]), str(entry["image"]), patches)
 
 
 def _profiles(entries: Mapping[str, Any], where: Path) -> dict[str, Profile]:

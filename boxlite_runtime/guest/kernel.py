@@ -70,8 +70,8 @@ class BuiltKernel:
 def configuration(catalogue: Catalogue, selection: Selection, cache: Path) -> str:
     """Return the ``.config`` of a selection, as the kernel's build resolves it."""
     where = cache / "kernel"
-    archive, sha256 = source.locate(catalogue.versions[selection.version], where)
-    tree = source.unpack(archive, sha256, selection.version, where)
+    original = _original(catalogue, selection, where)
+    tree = source.unpack(original, selection.version, where)
     requests = fragments.merge(catalogue.fragment_paths(selection))
     architecture = catalogue.architectures[selection.architecture]
     return kconfig.resolve(tree, requests, architecture)
@@ -87,12 +87,12 @@ def build(
     """
     where = cache / "kernel"
     requests = fragments.merge(catalogue.fragment_paths(selection))
-    archive, sha256 = source.locate(catalogue.versions[selection.version], where)
+    original = _original(catalogue, selection, where)
     inputs = Inputs(
         name=selection.name,
         # Sorted: a line moved to another fragment gives the same kernel.
         requests="".join(sorted(fragments.render(requests).splitlines(True))),
-        source_sha256=sha256,
+        source_sha256=original.digest,
         compiler=_first_line("gcc"),
         linker=_first_line("ld"),
     )
@@ -104,7 +104,7 @@ def build(
         if (final / "manifest.json").exists():  # built while this one waited
             return _finished(final, fresh=False)
         _sweep(where)
-        tree = source.unpack(archive, sha256, selection.version, where)
+        tree = source.unpack(original, selection.version, where)
         architecture = catalogue.architectures[selection.architecture]
         config = kconfig.resolve(tree, requests, architecture)
         with TemporaryDirectory(prefix=_SCRATCH, dir=where) as temporary:
@@ -120,6 +120,14 @@ def build(
             _collect(objects, result, inputs, _release(make))
             result.rename(final)
     return _finished(final, fresh=True)
+
+
+def _original(
+    catalogue: Catalogue, selection: Selection, where: Path
+) -> source.Original:
+    archive, sha256 = source.locate(catalogue.versions[selection.version], where)
+    patches = catalogue.architectures[selection.architecture].patches
+    return source.Original(archive, sha256, patches)
 
 
 def _make(argv: list[str | Path], selection: Selection) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernel source on this host: found or fetched, checked, unpacked once.
+"""Kernel source on this host: found or fetched, checked, unpacked, patched.
 
 Owns: ``source/`` and ``download/`` below the kernel cache. Does not own:
 which source belongs to which version (``catalogue``).
@@ -11,6 +11,7 @@ import hashlib
 import shutil
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -45,9 +46,28 @@ def locate(source: Source, cache: Path) -> tuple[Path, str]:
     return kept, source.sha256
 
 
-def unpack(archive: Path, sha256: str, name: str, cache: Path) -> Path:
-    """Return the unpacked tree of ``archive``, unpacking it if it is not there."""
-    tree = cache / "source" / f"{name}-{sha256[:12]}"
+@dataclass(frozen=True)
+class Original:
+    """An archive, its sha256, and the patches to apply to its content."""
+
+    archive: Path
+    sha256: str
+    patches: tuple[Path, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The sha256 that names the patched tree."""
+        joined = "".join([self.sha256, *map(digest, self.patches)])
+        return hashlib.sha256(joined.encode()).hexdigest()
+
+
+def unpack(original: Original, name: str, cache: Path) -> Path:
+    """Return the unpacked, patched tree, making it if it is not there.
+
+    Raises ``BoxliteError`` when a patch does not apply.
+    """
+    archive = original.archive
+    tree = cache / "source" / f"{name}-{original.digest[:12]}"
     if tree.is_dir():
         return tree
     tree.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +79,9 @@ def unpack(archive: Path, sha256: str, name: str, cache: Path) -> Path:
         tops = list(Path(temporary).iterdir())
         if len(tops) != 1 or not (tops[0] / "Kconfig").exists():
             raise BoxliteError(f"{archive} does not hold a kernel source tree")
+        for patch in original.patches:
+            apply = ["patch", "--strip=1", "--silent", "--no-backup-if-mismatch"]
+            run([*apply, "--directory", tops[0], "--input", patch])
         tops[0].rename(tree)
     return tree
 

@@ -11,6 +11,7 @@ import shutil
 import struct
 import tarfile
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,38 @@ def test_two_builds_at_once_make_one_kernel(tmp_path: Path) -> None:
 
     assert sorted(result.fresh for result in results) == [False, True]
     assert builds(tmp_path) == 1
+
+
+def test_patches_are_applied_and_are_an_input(tmp_path: Path) -> None:
+    packed = archive(tmp_path)
+    patch = tmp_path / "release.patch"
+    patch.write_text(
+        "--- a/Makefile\n+++ b/Makefile\n@@ -10,2 +10,2 @@\n"
+        " kernelrelease:\n-\t@echo 9.9-test\n+\t@echo 9.9-patched\n"
+    )
+    plain = declare(tmp_path, packed)
+    architecture = catalogue.Architecture("x86_64", "vmlinux", (patch,))
+    patched = replace(plain, architectures={"x86_64": architecture})
+
+    before = kernel.build(plain, plain.select(), tmp_path)
+    after = kernel.build(patched, patched.select(), tmp_path)
+
+    assert '"release": "9.9-test"' in before.manifest.read_text()
+    assert '"release": "9.9-patched"' in after.manifest.read_text()
+
+
+def test_a_patch_that_does_not_apply_stops_the_build(tmp_path: Path) -> None:
+    patch = tmp_path / "wrong.patch"
+    patch.write_text("--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-absent\n+new\n")
+    architecture = catalogue.Architecture("x86_64", "vmlinux", (patch,))
+    declared = replace(
+        declare(tmp_path, archive(tmp_path)), architectures={"x86_64": architecture}
+    )
+
+    with pytest.raises(BoxliteError, match="patch ended with 1"):
+        kernel.build(declared, declared.select(), tmp_path)
+
+    assert list((tmp_path / "kernel" / "source").iterdir()) == []
 
 
 def test_a_missing_package_is_named(tmp_path: Path) -> None:

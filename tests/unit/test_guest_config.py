@@ -51,6 +51,12 @@ def test_every_fragment_belongs_to_a_profile(declared: Catalogue) -> None:
     assert set((declared.root / "fragments").iterdir()) == used
 
 
+def test_every_patch_is_applied_to_an_architecture(declared: Catalogue) -> None:
+    used = {path for entry in declared.architectures.values() for path in entry.patches}
+
+    assert set((declared.root / "patches").iterdir()) == used
+
+
 def test_what_is_recorded_holds_all_that_is_asked_for(declared: Catalogue) -> None:
     for selection in declared.selections():
         recorded = kconfig.parse(declared.resolved_path(selection).read_text())
@@ -174,6 +180,7 @@ def test_an_unknown_name_is_refused_with_those_that_exist(declared: Catalogue) -
     [
         ("default: base", "default: other", "'other' is not declared"),
         ("extends: base", "extends: later", "'later' is not declared"),
+        ("- lapic-timer-hz.patch", "- other.patch", "no patch .*other"),
         ("description: base", "remark: base", "unknown key 'remark'|'description' is"),
     ],
 )
@@ -183,6 +190,7 @@ def test_a_wrong_catalogue_is_refused(
     for name in ("kernel.yaml", "profiles.yaml"):
         text = (source / "guest-kernel-config" / name).read_text()
         (tmp_path / name).write_text(text.replace(old, new))
+    (tmp_path / "patches").symlink_to(source / "guest-kernel-config" / "patches")
 
     with pytest.raises(BoxliteError, match=says):
         catalogue.load(tmp_path)
