@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From the kernel's hand to a guest that containers can live in. PID 1 only.
+//!
+//! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, lo, and the
+//! port to the host. Nothing here is configured, and nothing of it differs between clones.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+use crate::configure;
+use crate::error::{Fault, Trying};
+
+const CGROUPS: &str = "/sys/fs/cgroup";
+const PORTS: &str = "/sys/class/virtio-ports";
+
+/// Prepares the guest.
+pub(crate) fn prepare() -> Result<(), Fault> {
+    // pivot_root refuses to leave an initramfs: the root is moved onto a tmpfs first.
+    make_directory("/root")?;
+    mount("tmpfs", "/root", "tmpfs", MountFlags::empty(), Some("mode=755"))?;
+    let quiet = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
+    for (path, fstype, flags) in [
+        ("/root/proc", "proc", quiet),
+        ("/root/sys", "sysfs", quiet),
+        ("/root/dev", "devtmpfs", MountFlags::NOSUID),
+        ("/root/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV),
+    ] {
+        make_directory(path)?;
+        mount(fstype, path, fstype, flags, None)?;
+    }
+    rustix::process::chdir("/root").trying(|| "chdir".to_owned())?;
+    rustix::mount::mount_move(".", "/").trying(|| "move the root".to_owned())?;
+    rustix::process::chroot(".").trying(|| "chroot".to_owned())?;
+    rustix::process::chdir("/").trying(|| "chdir".to_owned())?;
+    open_console()?;
+    mount("cgroup2", CGROUPS, "cgroup2", quiet, None)?;
+    enable_controllers()?;
+    configure::raise_loopback()
+}
+
+/// The port the host named ours.
+pub(crate) fn open_port() -> Result<OwnedFd, Fault> {
+    let what = || format!("find port {}", boxlite_protocol::PORT_NAME);
+    for entry in fs::read_dir(PORTS).trying(what)? {
+        let entry = entry.trying(what)?;
+        let name = fs::read(entry.path().join("name")).trying(what)?;
+        if name.trim_ascii_end() != boxlite_protocol::PORT_NAME.as_bytes() {
+            continue;
+        }
+        let device = std::path::Path::new("/dev").join(entry.file_name());
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        return rustix::fs::open(&device, flags, Mode::empty()).trying(|| "open port".to_owned());
+    }
+    Err(Fault::refused(format!("the machine has no port {}", boxlite_protocol::PORT_NAME)))
+}
+
+fn make_directory(path: &str) -> Result<(), Fault> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(Fault::system(path, error)),
+    }
+}
+
+fn mount(
+    source: &str,
+    target: &str,
+    fstype: &str,
+    flags: MountFlags,
+    data: Option<&str>,
+) -> Result<(), Fault> {
+    let data = data.and_then(|data| std::ffi::CString::new(data).ok());
+    rustix::mount::mount(source, target, fstype, flags, data.as_deref())
+        .trying(|| format!("mount {fstype} at {target}"))
+}
+
+/// The kernel gave PID 1 a console only when the initramfs has the node.
+fn open_console() -> Result<(), Fault> {
+    let what = || "open /dev/console".to_owned();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let console = rustix::fs::open("/dev/console", flags, Mode::empty()).trying(what)?;
+    rustix::stdio::dup2_stdin(&console).trying(what)?;
+    rustix::stdio::dup2_stdout(&console).trying(what)?;
+    rustix::stdio::dup2_stderr(&console).trying(what)
+}
+
+/// Lets containers' cgroups have every controller the kernel has.
+fn enable_controllers() -> Result<(), Fault> {
+    let what = || "enable cgroup controllers".to_owned();
+    let controllers = fs::read_to_string(format!("{CGROUPS}/cgroup.controllers")).trying(what)?;
+    let mut enable = String::new();
+    for controller in controllers.split_whitespace() {
+        enable.push('+');
+        enable.push_str(controller);
+        enable.push(' ');
+    }
+    fs::write(format!("{CGROUPS}/cgroup.subtree_control"), enable).trying(what)
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Makes this guest its own: a clone of a template wakes up with the clock, random numbers and names of another.
+//!
+//! Order: clock, entropy, names, share, network. As a plain process on a host the agent leaves that host alone and
+//! only learns where the share is.
+
+mod identity;
+mod netlink;
+mod network;
+
+use std::path::{Path, PathBuf};
+
+use boxlite_protocol::agent::ConfigureRequest;
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+
+use crate::container::Share;
+use crate::containers::Containers;
+use crate::error::{Fault, Trying};
+
+/// Carries out the request.
+pub(crate) fn apply(containers: &Containers, request: &ConfigureRequest) -> Result<(), Fault> {
+    let path = PathBuf::from(&request.share_path);
+    if containers.guest {
+        identity::set_clock(request.realtime_ns)?;
+        identity::add_entropy(&request.entropy)?;
+        identity::set_hostname(&request.hostname)?;
+        if !request.share_tag.is_empty() {
+            mount_share(&request.share_tag, &path)?;
+        }
+        if let Some(wanted) = request.network.as_ref() {
+            network::apply(wanted)?;
+        }
+    }
+    if !request.share_path.is_empty() {
+        containers.set_share(Share { path, mounted: containers.guest && !request.share_tag.is_empty() });
+    }
+    Ok(())
+}
+
+/// The network of lo alone, which every guest has.
+pub(crate) fn raise_loopback() -> Result<(), Fault> {
+    network::raise_loopback()
+}
+
+fn mount_share(tag: &str, path: &Path) -> Result<(), Fault> {
+    let mut made = PathBuf::new();
+    for part in path.components() {
+        made.push(part);
+        match rustix::fs::mkdir(&made, rustix::fs::Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(Fault::system("mkdir share", error)),
+        }
+    }
+    rustix::mount::mount(tag, path, "virtiofs", MountFlags::empty(), None)
+        .trying(|| format!("mount virtiofs {tag:?}"))
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What happens when processes end: output carried, the rest of the container ended, files brought to the host.
+//!
+//! One task for each process ([`container`], [`exec`]); its last step answers the Wait. [`clear`] empties a
+//! container's cgroup before it is removed.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::fs::{Mode, OFlags};
+use tokio::io::unix::AsyncFd;
+
+use crate::cgroup::Cgroup;
+use crate::container::Container;
+use crate::containers::Containers;
+use crate::error::{AgentError, Fault, Trying};
+use crate::running::{End, Running};
+use crate::stdio::{Pumps, read_some};
+use crate::sys;
+
+/// Sees a container's first process to its end, and the container with it.
+pub(crate) async fn container(containers: Arc<Containers>, container: Arc<Container>, pumps: Pumps) {
+    let exit = container.init.ended().await;
+    let alone = container.has_pid_namespace();
+    if !alone {
+        // Nobody else ends what the first process has left.
+        let _ = signal_all(&container, libc::SIGKILL);
+    }
+    let execs: Vec<Arc<Running>> = container.execs().values().cloned().collect();
+    for exec in execs {
+        exec.ended().await;
+    }
+    pumps.finish(!alone && container.cgroup.is_none()).await;
+    containers.bring_files_home().await;
+    let oom_killed = container.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
+    container.init.finish(End { exit, oom_killed });
+}
+
+/// Sees an exec's process to its end. Others may live on with its pipes; a terminal is taken from them.
+pub(crate) async fn exec(container: Arc<Container>, running: Arc<Running>, pumps: Pumps) {
+    let exit = running.ended().await;
+    pumps.finish(true).await;
+    let oom_killed = container.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
+    running.finish(End { exit, oom_killed });
+}
+
+/// Signals every process of a container.
+pub(crate) fn signal_all(container: &Container, signal: i32) -> Result<(), AgentError> {
+    if let Some(cgroup) = container.cgroup.as_ref().filter(|_| signal == libc::SIGKILL) {
+        return Ok(cgroup.kill()?);
+    }
+    for pid in container.members() {
+        match sys::kill(pid, signal) {
+            // It ended while the others were signalled.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            other => other.trying(|| format!("signal {pid}"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Ends whatever runs in a container and waits until nothing does.
+pub(crate) async fn clear(container: &Container) -> Result<(), AgentError> {
+    if !container.init.has_ended() {
+        match container.init.signal(libc::SIGKILL) {
+            Ok(()) | Err(AgentError::Finished) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    container.init.ended().await;
+    if let Some(cgroup) = &container.cgroup {
+        cgroup.kill()?;
+        empty(cgroup).await?;
+    }
+    Ok(())
+}
+
+/// Waits until no process is in a cgroup; the kernel tells by changing its events file.
+async fn empty(cgroup: &Cgroup) -> Result<(), Fault> {
+    let what = || "watch cgroup.events".to_owned();
+    let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).trying(what)?;
+    inotify::add_watch(&watch, cgroup.events(), WatchFlags::MODIFY).trying(what)?;
+    let watch: AsyncFd<OwnedFd> = sys::watched(watch).trying(what)?;
+    let mut events = [0; 256];
+    while cgroup.populated() {
+        read_some(&watch, &mut events).await.trying(what)?;
+    }
+    Ok(())
+}
+
+impl Containers {
+    /// Has the kernel send what is written in the share's pages, by mmap for one, to the host before it hears that
+    /// the container ended. In a child: the agent has other streams to serve meanwhile.
+    pub(crate) async fn bring_files_home(&self) {
+        let share = self.share.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let Some(share) = share.filter(|share| share.mounted) else { return };
+        let life = || {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let synced = rustix::fs::open(&share.path, flags, Mode::empty()).and_then(rustix::fs::syncfs);
+            i32::from(synced.is_err())
+        };
+        // A share that cannot be synchronised has a host that is gone: it will not read the answer either.
+        if let Ok((pid, _pidfd)) = sys::spawn(0, None, life) {
+            let _ = self.reaper.watch(pid).await;
+        }
+    }
+}
