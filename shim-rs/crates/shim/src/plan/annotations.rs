@@ -14,6 +14,9 @@ const VCPUS: &str = "io.boxlite.vcpus";
 const TEMPLATE: &str = "io.boxlite.template";
 const CRI_TYPE: &str = "io.kubernetes.cri.container-type";
 const CRI_SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
+const CRI_MEMORY: &str = "io.kubernetes.cri.sandbox-memory";
+const CRI_QUOTA: &str = "io.kubernetes.cri.sandbox-cpu-quota";
+const CRI_PERIOD: &str = "io.kubernetes.cri.sandbox-cpu-period";
 
 /// Which part of a pod a container is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,18 @@ pub(super) struct Annotations {
     pub(super) vcpus: Option<u32>,
     pub(super) template: Option<TemplateMode>,
     pub(super) role: Role,
+    pub(super) pod: PodLimits,
+}
+
+/// The limits of all containers of a pod together, on its sandbox; 0 or less: not all have one.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PodLimits {
+    /// In bytes.
+    pub(super) memory: i64,
+    /// In microseconds per period.
+    pub(super) cpu_quota: i64,
+    /// In microseconds.
+    pub(super) cpu_period: i64,
 }
 
 /// Picks the known ones out of a spec's annotations.
@@ -64,6 +79,11 @@ pub(super) fn read(
         vcpus: positive(VCPUS, find(VCPUS))?,
         template: template(find(TEMPLATE))?,
         role: role(find(CRI_TYPE), find(CRI_SANDBOX))?,
+        pod: PodLimits {
+            memory: number(CRI_MEMORY, find(CRI_MEMORY))?,
+            cpu_quota: number(CRI_QUOTA, find(CRI_QUOTA))?,
+            cpu_period: number(CRI_PERIOD, find(CRI_PERIOD))?,
+        },
     })
 }
 
@@ -72,8 +92,18 @@ fn positive(key: &str, value: Option<&str>) -> Result<Option<u32>, Refusal> {
     // from_str takes "+1"; a number with a sign is more likely a mistake than a wish.
     match u32::from_str(value) {
         Ok(number) if number > 0 && !value.starts_with('+') => Ok(Some(number)),
-        _ => Err(Refusal::invalid(format!("annotation {key}"), format!("{value:?} is not a positive number"))),
+        _ => {
+            Err(Refusal::invalid(format!("annotation {key}"), format!("{value:?} is not a positive number")))
+        }
     }
+}
+
+fn number(key: &str, value: Option<&str>) -> Result<i64, Refusal> {
+    let parse = |value: &str| {
+        i64::from_str(value)
+            .map_err(|_| Refusal::invalid(format!("annotation {key}"), format!("{value:?} is not a number")))
+    };
+    value.map_or(Ok(0), parse)
 }
 
 fn template(value: Option<&str>) -> Result<Option<TemplateMode>, Refusal> {
@@ -97,9 +127,10 @@ fn role(kind: Option<&str>, sandbox: Option<&str>) -> Result<Role, Refusal> {
             spec::check_id(id)?;
             Ok(Role::Member { sandbox_id: id.to_owned() })
         }
-        (Some("container"), None) => {
-            Err(Refusal::invalid(format!("annotation {CRI_SANDBOX}"), "a container of a pod must name its sandbox"))
-        }
+        (Some("container"), None) => Err(Refusal::invalid(
+            format!("annotation {CRI_SANDBOX}"),
+            "a container of a pod must name its sandbox",
+        )),
         (Some(other), _) => {
             Err(Refusal::invalid(format!("annotation {CRI_TYPE}"), format!("{other:?} is unknown")))
         }
@@ -118,7 +149,8 @@ mod tests {
 
     #[test]
     fn known_ones_are_typed() {
-        let (read, warnings) = read_pairs(&[(MEMORY, "256"), (VCPUS, "2"), (TEMPLATE, "off"), ("other", "x")]);
+        let (read, warnings) =
+            read_pairs(&[(MEMORY, "256"), (VCPUS, "2"), (TEMPLATE, "off"), ("other", "x")]);
         let read = read.unwrap();
         assert_eq!((read.memory_mib, read.vcpus), (Some(256), Some(2)));
         assert_eq!(read.template, Some(TemplateMode::Off));

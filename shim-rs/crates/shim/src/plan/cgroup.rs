@@ -13,7 +13,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory,
 use super::refusal::Refusal;
 
 /// Period of cpu.max when only a quota is given, in microseconds.
-const DEFAULT_PERIOD: u64 = 100_000;
+pub(super) const DEFAULT_PERIOD: u64 = 100_000;
 
 /// Files that `unified` may name.
 const UNIFIED: &[&str] = &[
@@ -47,7 +47,10 @@ pub fn load_resources(json: &[u8]) -> Result<Vec<CgroupFile>, Refusal> {
 }
 
 /// The same for a new container, with a word on what is ignored.
-pub(super) fn compile(resources: &LinuxResources, warnings: &mut Vec<String>) -> Result<Vec<CgroupFile>, Refusal> {
+pub(super) fn compile(
+    resources: &LinuxResources,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<CgroupFile>, Refusal> {
     let mut files = Vec::new();
     if let Some(memory) = resources.memory() {
         memory_files(memory, &mut files, warnings)?;
@@ -68,7 +71,8 @@ pub(super) fn compile(resources: &LinuxResources, warnings: &mut Vec<String>) ->
     if resources.rdma().as_ref().is_some_and(|map| !map.is_empty()) {
         warnings.push("rdma limits are not applied: the guest has no such devices".into());
     }
-    if resources.network().as_ref().is_some_and(|network| network.class_id().is_some_and(|class| class != 0)) {
+    if resources.network().as_ref().is_some_and(|network| network.class_id().is_some_and(|class| class != 0))
+    {
         warnings.push("the network class is not applied: packets leave through the machine".into());
     }
     unified(resources.unified().as_ref(), &mut files, warnings)?;
@@ -94,7 +98,10 @@ fn memory_files(
     if let (Some(limit @ 1..), Some(swap @ 1..)) = (limit, memory.swap())
         && swap < limit
     {
-        return Err(Refusal::invalid("linux.resources.memory.swap", "memory and swap must not be below memory"));
+        return Err(Refusal::invalid(
+            "linux.resources.memory.swap",
+            "memory and swap must not be below memory",
+        ));
     }
     files.extend(reservation.map(|bytes| file("memory.low", limited(bytes))));
     files.extend(limit.map(|bytes| file("memory.max", limited(bytes))));
@@ -133,7 +140,9 @@ fn cpu_files(cpu: &LinuxCpu, files: &mut Vec<CgroupFile>, warnings: &mut Vec<Str
         warnings.push("real-time CPU limits are not applied: cgroup v2 has none".into());
     }
     if cpu.cpus().as_ref().is_some_and(|cpus| !cpus.is_empty()) {
-        warnings.push("the CPU set counts for the machine's number of CPUs only: its numbers are the host's".into());
+        warnings.push(
+            "the CPU set counts for the machine's number of CPUs only: its numbers are the host's".into(),
+        );
     }
     if cpu.mems().as_ref().is_some_and(|mems| !mems.is_empty()) {
         warnings.push("the set of memory nodes is not applied: its numbers are the host's".into());
@@ -156,13 +165,18 @@ fn hugepages(
         let digits = size.trim_end_matches(|unit: char| unit.is_ascii_uppercase());
         let unit = &size[digits.len()..];
         if digits.parse::<u32>().is_err() || !["KB", "MB", "GB"].contains(&unit) {
-            return Err(Refusal::invalid("linux.resources.hugepageLimits", format!("{size:?} is no page size")));
+            return Err(Refusal::invalid(
+                "linux.resources.hugepageLimits",
+                format!("{size:?} is no page size"),
+            ));
         }
         // The one size every guest has. Kubernetes sends 0 for each size of the host: nothing is lost by it.
         if size == "2MB" {
             files.push(file("hugetlb.2MB.max", limited(limit.limit())));
         } else if limit.limit() != 0 {
-            warnings.push(format!("the limit on huge pages of {size} is not applied: the guest has none of them"));
+            warnings.push(format!(
+                "the limit on huge pages of {size} is not applied: the guest has none of them"
+            ));
         }
     }
     Ok(())
@@ -194,7 +208,9 @@ fn unified(
             return Err(Refusal::invalid(field, "must be the name of a file"));
         }
         let number = |word: &str| word == "max" || word.parse::<i64>().is_ok();
-        if !UNIFIED.contains(&name.as_str()) {
+        if name == "memory.swap.max" {
+            // Kubernetes sends it for each container; without swap any value holds.
+        } else if !UNIFIED.contains(&name.as_str()) {
             warnings.push(format!("cgroup file {name:?} is not applied"));
         } else if value.split(' ').all(number) {
             files.retain(|earlier| earlier.name != *name);

@@ -5,7 +5,7 @@
 //! For each kind of access asked for (read, write, mknod) the last rule that matches the device and speaks of it
 //! decides; without one it is denied. The program walks the rules from the last to the first and keeps in r3 the kinds
 //! not yet decided: an allowing rule takes its kinds out and ends with yes when none is left, a denying one ends with
-//! no when one of its kinds is left.
+//! no when one of its kinds is left. Engines repeat themselves: a rule that a later one covers is left out.
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType as Type};
 
@@ -60,6 +60,15 @@ struct Rule {
 impl Rule {
     const fn always(kind: Option<i32>, major: Option<i32>, minor: Option<i32>, access: i32) -> Self {
         Self { allow: true, kind, major, minor, access }
+    }
+
+    /// Where this rule decides something, `later` has decided it already.
+    fn is_shadowed_by(&self, later: &Self) -> bool {
+        let covers = |later: Option<i32>, own: Option<i32>| later.is_none() || later == own;
+        covers(later.kind, self.kind)
+            && covers(later.major, self.major)
+            && covers(later.minor, self.minor)
+            && self.access & !later.access == 0
     }
 
     /// It decides over everything: no earlier rule matters.
@@ -128,12 +137,16 @@ fn assemble(rules: &[Rule]) -> Vec<u8> {
         instruction(BPF_LDX_MEM_W, 4, 1, 4, 0),
         instruction(BPF_LDX_MEM_W, 5, 1, 8, 0),
     ];
+    let mut walked: Vec<&Rule> = Vec::new();
     for rule in rules.iter().rev() {
         if rule.is_total() {
             program.extend(answer(rule.allow));
             return program.concat();
         }
-        program.extend(decide(rule));
+        if !walked.iter().any(|later| rule.is_shadowed_by(later)) {
+            program.extend(decide(rule));
+            walked.push(rule);
+        }
     }
     program.extend(answer(false));
     program.concat()
@@ -170,7 +183,8 @@ fn answer(allow: bool) -> [[u8; 8]; 2] {
 fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> [u8; 8] {
     let [o0, o1] = offset.to_ne_bytes();
     let [i0, i1, i2, i3] = immediate.to_ne_bytes();
-    let registers = if cfg!(target_endian = "little") { source << 4 | destination } else { destination << 4 | source };
+    let registers =
+        if cfg!(target_endian = "little") { source << 4 | destination } else { destination << 4 | source };
     [code, registers, o0, o1, i0, i1, i2, i3]
 }
 

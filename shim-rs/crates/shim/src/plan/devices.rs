@@ -56,7 +56,8 @@ pub(super) fn nodes(devices: Option<&Vec<LinuxDevice>>, privileged: bool) -> Res
     if devices.len() > MAX_NODES {
         return Err(Refusal::invalid("linux.devices", format!("more than {MAX_NODES}")));
     }
-    let mut nodes: Vec<Node> = DEFAULT.iter().map(|(path, major, minor)| char_node(path, *major, *minor)).collect();
+    let mut nodes: Vec<Node> =
+        DEFAULT.iter().map(|(path, major, minor)| char_node(path, *major, *minor)).collect();
     for device in devices {
         let path = spec::inside("linux.devices.path", device.path())?;
         // Links and the terminal's own node: the agent's.
@@ -90,7 +91,10 @@ pub(super) fn links() -> Vec<Symlink> {
 /// The guest's node for a character device, if it has one.
 pub(super) fn guest_char(major: u32, minor: u32) -> Option<&'static str> {
     let known = DEFAULT.iter().chain(FURTHER);
-    known.copied().find(|(_, known_major, known_minor)| (*known_major, *known_minor) == (major, minor)).map(|found| found.0)
+    known
+        .copied()
+        .find(|(_, known_major, known_minor)| (*known_major, *known_minor) == (major, minor))
+        .map(|found| found.0)
 }
 
 /// A rule that allows everything is how engines say "privileged" in a spec.
@@ -100,7 +104,10 @@ pub(super) fn is_privileged(rules: Option<&Vec<LinuxDeviceCgroup>>) -> bool {
             && matches!(rule.typ(), None | Some(Type::A))
             && rule.major().is_none_or(|major| major < 0)
             && rule.minor().is_none_or(|minor| minor < 0)
-            && rule.access().as_deref().is_none_or(|access| ["r", "w", "m"].iter().all(|bit| access.contains(bit)))
+            && rule
+                .access()
+                .as_deref()
+                .is_none_or(|access| ["r", "w", "m"].iter().all(|bit| access.contains(bit)))
     })
 }
 
@@ -115,7 +122,8 @@ pub(super) fn without_meaning(path: &Path) -> Refusal {
 
 fn node(path: &str, device: &LinuxDevice, privileged: bool) -> Result<Option<Node>, Refusal> {
     let number = |number: i64| {
-        u32::try_from(number).map_err(|_| Refusal::invalid(format!("linux.devices[{path}]"), "negative number"))
+        u32::try_from(number)
+            .map_err(|_| Refusal::invalid(format!("linux.devices[{path}]"), "negative number"))
     };
     let typ = match device.typ() {
         Type::C | Type::U => S_IFCHR,
@@ -154,7 +162,12 @@ mod tests {
 
     fn device(path: &str, typ: Type, major: i64, minor: i64) -> LinuxDevice {
         let mut device = LinuxDevice::default();
-        device.set_path(path.into()).set_typ(typ).set_major(major).set_minor(minor).set_file_mode(Some(0o600));
+        device
+            .set_path(path.into())
+            .set_typ(typ)
+            .set_major(major)
+            .set_minor(minor)
+            .set_file_mode(Some(0o600));
         device
     }
 

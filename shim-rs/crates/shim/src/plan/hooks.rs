@@ -23,7 +23,9 @@ pub struct HostHooks {
 /// Sorts the hooks of a spec.
 pub(super) fn compile(hooks: Option<&Hooks>) -> Result<HostHooks, Refusal> {
     let Some(hooks) = hooks else { return Ok(HostHooks::default()) };
-    for (name, list) in [("createContainer", hooks.create_container()), ("startContainer", hooks.start_container())] {
+    for (name, list) in
+        [("createContainer", hooks.create_container()), ("startContainer", hooks.start_container())]
+    {
         if list.as_ref().is_some_and(|list| !list.is_empty()) {
             return Err(Refusal::unsupported(
                 format!("a {name} hook"),
@@ -32,7 +34,6 @@ pub(super) fn compile(hooks: Option<&Hooks>) -> Result<HostHooks, Refusal> {
             ));
         }
     }
-    #[expect(deprecated, reason = "Docker up to 27 sets up networks in a prestart hook")]
     let prestart = hooks.prestart();
     Ok(HostHooks {
         prestart: checked("hooks.prestart", prestart.as_ref())?,

@@ -153,7 +153,10 @@ pub fn compile(id: &str, bundle: &Path, spec: &Spec, facts: &HostFacts<'_>) -> R
     let mounts = mounts::compile(id, bundle, spec.mounts().as_ref(), facts, &mut warnings)?;
     let (launch, binds) = launch(id, spec, &rootfs, &namespaces, mounts, &mut warnings)?;
     if launch.compute_size() > MAX_PLAN {
-        return Err(Refusal::invalid("config.json", format!("comes to a plan of more than {MAX_PLAN} bytes")));
+        return Err(Refusal::invalid(
+            "config.json",
+            format!("comes to a plan of more than {MAX_PLAN} bytes"),
+        ));
     }
     warn_of_ignored(linux, &mut warnings);
     let cpu = linux.resources().as_ref().and_then(|resources| resources.cpu().as_ref());
@@ -243,7 +246,10 @@ fn warn_of_ignored(linux: &Linux, warnings: &mut Vec<String>) {
         (linux.intel_rdt().is_some(), "linux.intelRdt is not applied: caches are the host's"),
         (linux.personality().is_some(), "linux.personality is not applied"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy is not applied: memory nodes are the host's"),
-        (linux.time_offsets().as_ref().is_some_and(|map| !map.is_empty()), "linux.timeOffsets is not applied"),
+        (
+            linux.time_offsets().as_ref().is_some_and(|map| !map.is_empty()),
+            "linux.timeOffsets is not applied",
+        ),
         (linux.net_devices().as_ref().is_some_and(|map| !map.is_empty()), "linux.netDevices is not applied"),
     ];
     warnings.extend(ignored.iter().filter(|(asked, _)| *asked).map(|(_, words)| (*words).to_owned()));

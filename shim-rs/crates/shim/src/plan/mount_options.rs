@@ -135,7 +135,10 @@ pub(super) fn parse(destination: &str, words: Option<&Vec<String>>) -> Result<Op
         }
     }
     if options.flags & MS_REMOUNT != 0 {
-        return Err(Refusal::invalid(format!("mounts[{destination}].options"), "remount has no place in a spec"));
+        return Err(Refusal::invalid(
+            format!("mounts[{destination}].options"),
+            "remount has no place in a spec",
+        ));
     }
     Ok(options)
 }

@@ -171,7 +171,10 @@ fn file_system(
         ));
     }
     if options.copy_up && kind != "tmpfs" {
-        return Err(Refusal::invalid(format!("mounts[{destination}].options"), "tmpcopyup is for tmpfs alone"));
+        return Err(Refusal::invalid(
+            format!("mounts[{destination}].options"),
+            "tmpcopyup is for tmpfs alone",
+        ));
     }
     Ok(plan::Mount {
         kind: Kind::FILESYSTEM.into(),

@@ -119,14 +119,19 @@ fn shared_in_pod(found: Option<Option<&Path>>, role: &Role, kind: &str) -> Resul
 fn network(found: Option<Option<&Path>>, role: &Role) -> Result<NetworkPlan, Refusal> {
     match (found, role) {
         (Some(None), _) => Ok(NetworkPlan::New),
-        (Some(Some(path)), Role::Single | Role::Sandbox) if of_process(path, "net") => Err(Refusal::unsupported(
-            "the network of another container (--network container:X)",
-            "the other container's addresses belong to its own machine",
-            "use a network both are attached to, or put both containers into one pod",
-        )),
+        (Some(Some(path)), Role::Single | Role::Sandbox) if of_process(path, "net") => {
+            Err(Refusal::unsupported(
+                "the network of another container (--network container:X)",
+                "the other container's addresses belong to its own machine",
+                "use a network both are attached to, or put both containers into one pod",
+            ))
+        }
         (Some(Some(path)), _) => {
             if !path.is_absolute() {
-                return Err(Refusal::invalid("linux.namespaces", "the network namespace's path must be absolute"));
+                return Err(Refusal::invalid(
+                    "linux.namespaces",
+                    "the network namespace's path must be absolute",
+                ));
             }
             Ok(NetworkPlan::Join(path.to_owned()))
         }

@@ -62,7 +62,11 @@ impl Refusal {
         Self::Invalid { field: field.into(), problem: problem.into() }
     }
 
-    pub(crate) fn unsupported(asked: impl Into<String>, because: &'static str, instead: &'static str) -> Self {
+    pub(crate) fn unsupported(
+        asked: impl Into<String>,
+        because: &'static str,
+        instead: &'static str,
+    ) -> Self {
         Self::Unsupported { asked: asked.into(), because, instead }
     }
 }

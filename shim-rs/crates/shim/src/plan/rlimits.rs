@@ -46,12 +46,12 @@ fn number(typ: Type) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use oci_spec::runtime::PosixRlimitBuilder;
+
     use super::*;
 
     fn limit(typ: Type, soft: u64, hard: u64) -> PosixRlimit {
-        let mut limit = PosixRlimit::default();
-        limit.set_typ(typ).set_soft(soft).set_hard(hard);
-        limit
+        PosixRlimitBuilder::default().typ(typ).soft(soft).hard(hard).build().unwrap()
     }
 
     #[test]

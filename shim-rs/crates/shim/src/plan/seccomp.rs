@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `linux.seccomp` as the bytes of a classic BPF program, compiled by the host's libseccomp.
+//! `linux.seccomp` as the bytes of a classic BPF program, compiled by the host's libseccomp: one program for each
+//! architecture, joined by [`dispatch`]. Each is a binary tree: the guest's kernel runs the filter once per system call
+//! and architecture when it is installed, which a linear one makes noticeable in an emulated guest.
 //!
-//! System calls the library does not know are skipped. That would turn calls younger than the profile into the
-//! default error, which C libraries take for a denial and not for an old kernel; so [`enosys`] puts a few
-//! instructions in front that answer ENOSYS to numbers above all the profile speaks of. runc does both.
+//! System calls the library does not know are skipped, as runc does.
 
-mod enosys;
+mod dispatch;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
@@ -28,6 +28,9 @@ const MAX_INSTRUCTIONS: usize = 4096;
 
 /// Most rules: a profile with all system calls has some hundred.
 const MAX_RULES: usize = 8192;
+
+/// libseccomp's name for a filter that is a tree (`SCMP_FLTATR_CTL_OPTIMIZE`, since 2.5).
+const BINARY_TREE: u32 = 2;
 
 /// Profiles kept compiled: containers of a pod mostly have the same.
 const KEPT: usize = 8;
@@ -85,19 +88,60 @@ fn program(seccomp: &LinuxSeccomp) -> Result<Vec<u8>, Refusal> {
     }
     let default = action(seccomp.default_action(), seccomp.default_errno_ret())?;
     let architectures = architectures(seccomp)?;
-    let mut filter = ScmpFilterContext::new(default).map_err(failed)?;
-    for architecture in &architectures {
-        filter.add_arch(*architecture).map_err(failed)?;
+    let with_x32 = architectures.contains(&ScmpArch::X32);
+    let mut sections = Vec::new();
+    for architecture in architectures.into_iter().filter(|architecture| *architecture != ScmpArch::X32) {
+        sections.push(dispatch::Section {
+            audit_arch: audit_arch(architecture)?,
+            largest: largest(seccomp, architecture),
+            with_x32: with_x32 && architecture == ScmpArch::X8664,
+            program: of_one(architecture, default, calls)?,
+        });
     }
-    for call in calls {
-        add(&mut filter, call, default)?;
-    }
-    let mut program = enosys::prefix(seccomp, &architectures);
-    program.extend(export(&filter)?);
+    let program = dispatch::join(&sections);
     if program.len() / 8 > MAX_INSTRUCTIONS {
         return Err(Refusal::invalid(FIELD, format!("comes to more than {MAX_INSTRUCTIONS} instructions")));
     }
     Ok(program)
+}
+
+fn of_one(architecture: ScmpArch, default: ScmpAction, calls: &[LinuxSyscall]) -> Result<Vec<u8>, Refusal> {
+    let mut filter = ScmpFilterContext::new(default).map_err(failed)?;
+    if architecture != ScmpArch::native() {
+        filter.add_arch(architecture).map_err(failed)?;
+        filter.remove_arch(ScmpArch::native()).map_err(failed)?;
+    }
+    filter.set_ctl_optimize(BINARY_TREE).map_err(failed)?;
+    for call in calls {
+        add(&mut filter, call, default)?;
+    }
+    export(&filter)
+}
+
+/// The largest number of the calls the profile names, where it denies what it does not know.
+fn largest(seccomp: &LinuxSeccomp, architecture: ScmpArch) -> Option<u32> {
+    let action = seccomp.default_action();
+    let permissive = matches!(action, Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace);
+    if permissive {
+        return None;
+    }
+    let names = seccomp.syscalls().iter().flatten().flat_map(LinuxSyscall::names);
+    let numbers = names.filter_map(|name| ScmpSyscall::from_name_by_arch(name, architecture).ok());
+    // Negative ones are the library's own, for calls the architecture does not have.
+    numbers.filter_map(|number| u32::try_from(number.as_raw_syscall()).ok()).max()
+}
+
+/// `AUDIT_ARCH_*` of linux/audit.h.
+fn audit_arch(architecture: ScmpArch) -> Result<u32, Refusal> {
+    Ok(match architecture {
+        ScmpArch::X86 => 0x4000_0003,
+        ScmpArch::X8664 => 0xc000_003e,
+        ScmpArch::Arm => 0x4000_0028,
+        ScmpArch::Aarch64 => 0xc000_00b7,
+        other => {
+            return Err(Refusal::invalid(FIELD, format!("architecture {other:?} is not this machine's")));
+        }
+    })
 }
 
 fn add(filter: &mut ScmpFilterContext, call: &LinuxSyscall, default: ScmpAction) -> Result<(), Refusal> {
@@ -109,8 +153,10 @@ fn add(filter: &mut ScmpFilterContext, call: &LinuxSyscall, default: ScmpAction)
     let comparisons = call.args().iter().flatten().map(comparison).collect::<Result<Vec<_>, _>>()?;
     // Comparisons of one argument are alternatives, those of different ones must all hold.
     let args = call.args().as_deref().unwrap_or(&[]);
-    let alternatives =
-        args.iter().enumerate().any(|(at, arg)| args[..at].iter().any(|earlier| earlier.index() == arg.index()));
+    let alternatives = args
+        .iter()
+        .enumerate()
+        .any(|(at, arg)| args[..at].iter().any(|earlier| earlier.index() == arg.index()));
     for name in call.names() {
         super::spec::check_text(FIELD, name)?;
         let Ok(number) = ScmpSyscall::from_name(name) else { continue };
@@ -180,7 +226,9 @@ fn architectures(seccomp: &LinuxSeccomp) -> Result<Vec<ScmpArch>, Refusal> {
             Arch::ScmpArchX32 => ScmpArch::X32,
             Arch::ScmpArchArm => ScmpArch::Arm,
             Arch::ScmpArchAarch64 => ScmpArch::Aarch64,
-            other => return Err(Refusal::invalid(FIELD, format!("architecture {other} is not this machine's"))),
+            other => {
+                return Err(Refusal::invalid(FIELD, format!("architecture {other} is not this machine's")));
+            }
         };
         if !list.contains(&known) {
             list.push(known);

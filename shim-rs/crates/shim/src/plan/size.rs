@@ -2,9 +2,10 @@
 //! How large the machine is: enough for the container's limits and the guest itself. The exact limit is held by the
 //! container's cgroup in the guest.
 
-use oci_spec::runtime::LinuxResources;
+use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::annotations::Annotations;
+use super::annotations::{Annotations, Role};
+use super::cgroup::DEFAULT_PERIOD;
 use super::refusal::Refusal;
 use super::{HostFacts, MachineSize};
 
@@ -23,24 +24,41 @@ const SMALLEST_MIB: u64 = 128;
 /// The kernel's NR_CPUS (guest-kernel-config).
 const MAX_VCPUS: u64 = 64;
 
-/// The size of the machine for a container with these limits.
+/// The size of the machine for a container with these limits; for a pod's sandbox, of the machine for the whole pod.
 pub(super) fn compile(
     resources: Option<&LinuxResources>,
     annotations: &Annotations,
     facts: &HostFacts<'_>,
 ) -> Result<MachineSize, Refusal> {
+    let cpu = resources.and_then(|resources| resources.cpu().as_ref());
+    let by_set =
+        cpu.and_then(|cpu| cpu.cpus().as_deref()).filter(|set| !set.is_empty()).map(count).transpose()?;
+    let (limit, least, by_quota) = match annotations.role {
+        // Containers without limits are not in the sums, so the machine is never below the default.
+        Role::Sandbox => {
+            let pod = annotations.pod;
+            (pod.memory, facts.defaults.memory_mib, quota(pod.cpu_quota, pod.cpu_period))
+        }
+        Role::Single | Role::Member { .. } => {
+            let limit =
+                resources.and_then(|resources| resources.memory().as_ref()).and_then(LinuxMemory::limit);
+            let period = cpu.and_then(LinuxCpu::period).and_then(|period| i64::try_from(period).ok());
+            (limit.unwrap_or(0), 0, quota(cpu.and_then(LinuxCpu::quota).unwrap_or(0), period.unwrap_or(0)))
+        }
+    };
+    let limit = u64::try_from(limit).ok().filter(|bytes| *bytes > 0).map(|bytes| bytes.div_ceil(MIB));
     Ok(MachineSize {
-        memory_mib: memory(limit_mib(resources), annotations.memory_mib, facts)?,
-        vcpus: vcpus(resources, annotations.vcpus, facts)?,
+        memory_mib: memory(limit, least, annotations.memory_mib, facts)?,
+        vcpus: vcpus(annotations.vcpus, by_quota, by_set, facts)?,
     })
 }
 
-fn limit_mib(resources: Option<&LinuxResources>) -> Option<u64> {
-    let limit = resources?.memory().as_ref()?.limit()?;
-    u64::try_from(limit).ok().filter(|bytes| *bytes > 0).map(|bytes| bytes.div_ceil(MIB))
-}
-
-fn memory(limit: Option<u64>, annotation: Option<u32>, facts: &HostFacts<'_>) -> Result<u32, Refusal> {
+fn memory(
+    limit: Option<u64>,
+    least: u32,
+    annotation: Option<u32>,
+    facts: &HostFacts<'_>,
+) -> Result<u32, Refusal> {
     let host = if facts.memory_mib == 0 { u64::MAX } else { facts.memory_mib };
     let within = |asked: u64| match asked <= host {
         true => Ok(asked),
@@ -55,7 +73,7 @@ fn memory(limit: Option<u64>, annotation: Option<u32>, facts: &HostFacts<'_>) ->
             ));
         }
         (Some(asked), _) => within(asked)?.max(SMALLEST_MIB),
-        (None, Some(needed)) => needed.min(host),
+        (None, Some(needed)) => needed.max(least.into()).min(host),
         (None, None) => u64::from(facts.defaults.memory_mib).max(SMALLEST_MIB),
     };
     u32::try_from(size).map_err(|_| Refusal::invalid("linux.resources.memory.limit", "is too large"))
@@ -67,17 +85,11 @@ fn with_guest(limit: u64) -> u64 {
 }
 
 fn vcpus(
-    resources: Option<&LinuxResources>,
     annotation: Option<u32>,
+    by_quota: Option<u64>,
+    by_set: Option<u64>,
     facts: &HostFacts<'_>,
 ) -> Result<u32, Refusal> {
-    let cpu = resources.and_then(|resources| resources.cpu().as_ref());
-    let by_set = cpu.and_then(|cpu| cpu.cpus().as_deref()).filter(|set| !set.is_empty()).map(count).transpose()?;
-    let by_quota = cpu.and_then(|cpu| {
-        let quota = u64::try_from(cpu.quota()?).ok().filter(|quota| *quota > 0)?;
-        let period = cpu.period().filter(|period| *period > 0).unwrap_or(100_000);
-        Some(quota.div_ceil(period))
-    });
     let asked = match (annotation, by_quota, by_set) {
         (Some(count), ..) => u64::from(count),
         (None, Some(quota), Some(set)) => quota.min(set),
@@ -86,6 +98,13 @@ fn vcpus(
     };
     let most = u64::from(facts.cpus).clamp(1, MAX_VCPUS);
     u32::try_from(asked.clamp(1, most)).map_err(|_| Refusal::invalid("linux.resources.cpu", "is too large"))
+}
+
+/// How many CPUs a quota keeps busy.
+fn quota(quota: i64, period: i64) -> Option<u64> {
+    let quota = u64::try_from(quota).ok().filter(|quota| *quota > 0)?;
+    let period = u64::try_from(period).ok().filter(|period| *period > 0).unwrap_or(DEFAULT_PERIOD);
+    Some(quota.div_ceil(period))
 }
 
 /// How many CPUs a list such as "0-2,7" names.

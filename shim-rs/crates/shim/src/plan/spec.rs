@@ -64,7 +64,10 @@ pub(super) fn check_id(id: &str) -> Result<(), Refusal> {
     if first_is_plain && plain && id.len() <= 128 {
         return Ok(());
     }
-    Err(Refusal::invalid("container id", "letters, digits, '_', '.', '-' and '+' only, a letter or digit first"))
+    Err(Refusal::invalid(
+        "container id",
+        "letters, digits, '_', '.', '-' and '+' only, a letter or digit first",
+    ))
 }
 
 /// Sections without which there is no container.

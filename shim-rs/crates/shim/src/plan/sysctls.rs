@@ -57,7 +57,10 @@ fn swap(character: char) -> char {
 
 fn check(name: &str, path: &str) -> Result<(), Refusal> {
     if path == "kernel/hostname" {
-        return Err(Refusal::invalid("linux.sysctl", format!("{name:?} conflicts with hostname; set that instead")));
+        return Err(Refusal::invalid(
+            "linux.sysctl",
+            format!("{name:?} conflicts with hostname; set that instead"),
+        ));
     }
     let namespaced = path.starts_with("net/")
         || path.starts_with("fs/mqueue/")

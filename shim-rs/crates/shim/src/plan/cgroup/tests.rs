@@ -17,14 +17,21 @@ fn limits_of_v1_become_files_of_v2() {
     .unwrap();
     assert_eq!(
         files,
-        ["memory.low=33554432", "memory.max=67108864", "cpu.weight=39", "cpu.max=150000 100000", "pids.max=100"]
+        [
+            "memory.low=33554432",
+            "memory.max=67108864",
+            "cpu.weight=39",
+            "cpu.max=150000 100000",
+            "pids.max=100"
+        ]
     );
     assert_eq!(warnings, Vec::<String>::new());
 }
 
 #[test]
 fn only_what_is_set_is_written() {
-    let nothing = r#"{"memory":{"disableOOMKiller":false},"cpu":{"shares":0},"pids":{"limit":0},"blockIO":{}}"#;
+    let nothing =
+        r#"{"memory":{"disableOOMKiller":false},"cpu":{"shares":0},"pids":{"limit":0},"blockIO":{}}"#;
     assert_eq!(files(nothing).unwrap(), (vec![], vec![]));
     assert_eq!(files("{}").unwrap(), (vec![], vec![]));
     let quota = LinuxResources::default();

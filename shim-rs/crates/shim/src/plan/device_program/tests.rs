@@ -71,7 +71,11 @@ fn without_rules_only_a_containers_own_devices_are_allowed() {
 
 #[test]
 fn privileged_needs_no_program() {
-    assert!(compile(Some(&rules(r#"[{"allow":false,"access":"rwm"},{"allow":true,"access":"rwm"}]"#))).unwrap().is_empty());
+    assert!(
+        compile(Some(&rules(r#"[{"allow":false,"access":"rwm"},{"allow":true,"access":"rwm"}]"#)))
+            .unwrap()
+            .is_empty()
+    );
     let not_quite = r#"[{"allow":true,"access":"rwm"},{"allow":false,"type":"b","major":8,"access":"w"}]"#;
     let program = compile(Some(&rules(not_quite))).unwrap();
     assert!(run(&program, DEVCG_BLOCK, DEVCG_READ, 8, 1));
@@ -95,6 +99,14 @@ fn rules_on_separate_accesses_add_up() {
     let program = compile(Some(&rules(json))).unwrap();
     assert!(run(&program, DEVCG_CHAR, DEVCG_READ | DEVCG_WRITE, 42, 9));
     assert!(!run(&program, DEVCG_CHAR, DEVCG_READ, 43, 9));
+}
+
+#[test]
+fn rules_that_a_later_one_covers_cost_nothing() {
+    let once = r#"[{"allow":true,"type":"c","major":42,"access":"rw"}]"#;
+    let twice = r#"[{"allow":true,"type":"c","major":42,"minor":1,"access":"r"},
+                    {"allow":true,"type":"c","major":42,"access":"rw"},{"allow":false,"type":"c","major":1,"minor":3,"access":"w"}]"#;
+    assert_eq!(compile(Some(&rules(twice))).unwrap(), compile(Some(&rules(once))).unwrap());
 }
 
 #[test]

@@ -110,7 +110,10 @@ fn proc_is_not_mounted_over() {
         ("bind", "/file", "/x/../proc/sysrq-trigger"),
         ("bind", "/dir", "/a/.."),
     ] {
-        assert!(matches!(one(mount(typ, source, destination, &[])), Err(Refusal::Invalid { .. })), "{destination}");
+        assert!(
+            matches!(one(mount(typ, source, destination, &[])), Err(Refusal::Invalid { .. })),
+            "{destination}"
+        );
     }
     assert!(one(mount("bind", "/file", "/proc/cpuinfo", &[])).is_ok());
     assert!(one(mount("proc", "proc", "/proc", &[])).is_ok());

@@ -104,7 +104,8 @@ fn a_namespace_named_twice_is_invalid() {
 #[test]
 fn only_a_process_namespace_looks_like_one() {
     assert!(of_process(Path::new("/proc/1/ns/net"), "net"));
-    for path in ["/proc//ns/net", "/proc/self/ns/net", "/proc/1/ns/ipc", "/proc/1/../ns/net", "/run/netns/1"] {
+    for path in ["/proc//ns/net", "/proc/self/ns/net", "/proc/1/ns/ipc", "/proc/1/../ns/net", "/run/netns/1"]
+    {
         assert!(!of_process(Path::new(path), "net"), "{path}");
     }
 }

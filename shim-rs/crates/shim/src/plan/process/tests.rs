@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-use oci_spec::runtime::{LinuxCapabilities, PosixRlimit, Scheduler};
+use oci_spec::runtime::{LinuxCapabilities, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Scheduler};
 
 use super::*;
 
@@ -55,9 +55,7 @@ fn exec_that_says_so_differs_but_never_in_the_filter() {
 }
 
 fn limit_nofile() -> PosixRlimit {
-    let mut limit = PosixRlimit::default();
-    limit.set_typ(oci_spec::runtime::PosixRlimitType::RlimitNofile);
-    limit
+    PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitNofile).build().unwrap()
 }
 
 #[test]

@@ -63,3 +63,20 @@ fn vcpus_follow_quota_and_set_within_the_host() {
         assert!(size(&format!(r#"{{"cpu":{{"cpus":"{set}"}}}}"#), None, None).is_err(), "{set}");
     }
 }
+
+fn pod(memory: i64, cpu_quota: i64) -> (u32, u32) {
+    let mut annotations = annotations::read(None, &mut Vec::new()).unwrap();
+    annotations.role = Role::Sandbox;
+    annotations.pod = annotations::PodLimits { memory, cpu_quota, cpu_period: 100_000 };
+    let defaults = MachineDefaults { memory_mib: 512, vcpus: 1 };
+    let facts = HostFacts { memory_mib: 4096, cpus: 4, defaults, kind_of: &|_| None, rootfs_mounts: false };
+    let own = serde_json::from_str(r#"{"memory":{"limit":1048576}}"#).unwrap();
+    compile(Some(&own), &annotations, &facts).map(|size| (size.memory_mib, size.vcpus)).unwrap()
+}
+
+#[test]
+fn machine_of_a_pod_has_room_for_all_its_containers() {
+    assert_eq!(pod(0, 0), (512, 1));
+    assert_eq!(pod(64 << 20, -1), (512, 1));
+    assert_eq!(pod(1 << 30, 250_000), (1152, 3));
+}
