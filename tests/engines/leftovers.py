@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looks for what containers left on the host after they were removed.
 
-Owns: the list of kinds. Does not own: removing any of it; something left is
-a failure, and sweeping it here would hide the next one.
+Owns: the list of kinds. Something left is a failure; ``sweep`` removes it
+only when the pair is taken down, so that the next session starts clean.
 
 Everything is told apart from other engines' by the pair's directory, its
 network namespace, its mark in the environment, and the ids it has seen.
 """
 
 import hashlib
+import os
 import re
+import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tests.engines import processes
+from tests.engines import command, processes
 from tests.engines.pair import Pair
+from tests.engines.processes import Process
 from tests.engines.waiting import PAUSE, until
 
 #: Seconds in which a runtime must be gone after its engine said so.
@@ -49,15 +53,43 @@ def none_left(pair: Pair, seconds: float = GRACE) -> None:
         assert not left, "left behind:\n" + "\n".join(left)
 
 
-def _processes(pair: Pair) -> Iterator[str]:
+def sweep(pair: Pair) -> None:
+    """Remove what ``look`` has reported outside of the pair's directory."""
+    for process in _own_processes(pair):
+        process.signal(signal.SIGKILL)
+    ours = [pair.run_directory.with_name(name) for name in _namespaces(pair)]
+    for directory in ours:
+        for point in reversed(processes.mount_points(directory)):
+            command.run(["umount", "--lazy", point])
+        shutil.rmtree(directory, ignore_errors=True)
+    for cgroup in _own_cgroups(pair):
+        # Still busy with a process that is about to die, it stays.
+        with suppress(OSError):
+            cgroup.rmdir()
+    for socket in _own_sockets(pair):
+        socket.unlink()
+
+
+def _namespaces(pair: Pair) -> tuple[str, str]:
+    """containerd's namespaces of the pair: Docker's and ctr's."""
+    return pair.namespace, f"{pair.namespace}c"
+
+
+def _own_processes(pair: Pair) -> list[Process]:
     daemons = {pair.containerd_pid, pair.dockerd_pid}
     found = {p.pid: p for p in processes.marked(pair.mark)}
     for text in (str(pair.run_directory), str(pair.directory / "state"), *pair.ids()):
         found.update({p.pid: p for p in processes.naming(text)})
-    for process in found.values():
-        # docker's own client and proxy come and go with their containers.
-        if process.pid not in daemons and processes.alive(process.pid):
-            yield f"process {process.pid}: {process.command[:200]}"
+    return [
+        process
+        for process in found.values()
+        if process.pid not in daemons and processes.alive(process.pid)
+    ]
+
+
+def _processes(pair: Pair) -> Iterator[str]:
+    for process in _own_processes(pair):
+        yield f"process {process.pid}: {process.command[:200]}"
 
 
 def _mounts(pair: Pair) -> Iterator[str]:
@@ -77,17 +109,24 @@ def _links(pair: Pair) -> Iterator[str]:
             yield f"network interface {name}"
 
 
-def _cgroups(pair: Pair) -> Iterator[str]:
+def _own_cgroups(pair: Pair) -> list[Path]:
     ids = pair.ids()
-    for root in Path("/sys/fs/cgroup").glob("**/cgroup.procs"):
-        name = root.parent.name
-        if any(known in name for known in ids):
-            yield f"cgroup {root.parent}"
+    return [
+        Path(directory)
+        # os.walk passes over what vanishes meanwhile; inner ones come first.
+        for directory, _, _ in os.walk("/sys/fs/cgroup", topdown=False)
+        if any(known in directory for known in ids)
+    ]
+
+
+def _cgroups(pair: Pair) -> Iterator[str]:
+    for name in sorted({cgroup.name for cgroup in _own_cgroups(pair)}):
+        yield f"cgroup {name}"
 
 
 def _files(pair: Pair) -> Iterator[str]:
-    yield from _entries(pair.run_directory)
-    yield from _entries(pair.run_directory.with_name(f"{pair.namespace}c"))
+    for name in _namespaces(pair):
+        yield from _entries(pair.run_directory.with_name(name))
     for tasks in (pair.directory / "state").glob("*.task/*"):
         yield from _entries(tasks)
     # Not exec/netns: dockerd sweeps its empty files there once a minute.
@@ -102,11 +141,16 @@ def _entries(directory: Path) -> Iterator[str]:
             yield f"file {entry}"
 
 
-def _sockets(pair: Pair) -> Iterator[str]:
+def _own_sockets(pair: Pair) -> Iterator[Path]:
     """Yield shim sockets, which containerd's library names by a digest."""
-    for namespace in (pair.namespace, f"{pair.namespace}c"):
+    for namespace in _namespaces(pair):
         for known in pair.ids():
             name = f"{pair.containerd_socket}/{namespace}/{known}"
             socket = SHIM_SOCKETS / hashlib.sha256(name.encode()).hexdigest()
             if socket.exists():
-                yield f"socket {socket} of {known}"
+                yield socket
+
+
+def _sockets(pair: Pair) -> Iterator[str]:
+    for socket in _own_sockets(pair):
+        yield f"socket {socket}"

@@ -66,6 +66,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
             pytest.skip(str(reason))
         finally:
             remove_everything(started)
+            leftovers.sweep(started)
 
 
 def remove_everything(pair: Pair) -> None:
