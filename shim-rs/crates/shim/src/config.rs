@@ -188,7 +188,10 @@ impl Config {
         if let Some(body) = body {
             return parse(body, "the engine's runtime options");
         }
-        let (path, must_exist) = path.map_or((Path::new(DEFAULT_PATH), false), |path| (path, true));
+        let (path, must_exist) = match path {
+            Some(path) => (path, true),
+            None => (Path::new(DEFAULT_PATH), false),
+        };
         match std::fs::read_to_string(path) {
             Ok(text) => parse(&text, &path.display().to_string()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => Ok(Self::default()),

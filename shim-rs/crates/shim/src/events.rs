@@ -82,7 +82,7 @@ impl EventSink for Publisher {
                 envelope.set_event(any);
             }
             (now, any) => {
-                let error = now.err().or(any.err());
+                let error = now.err().or_else(|| any.err());
                 tracing::error!(%topic, ?error, "event cannot be encoded");
                 return;
             }

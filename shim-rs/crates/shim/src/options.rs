@@ -33,20 +33,20 @@ pub fn decode(any: Option<&Any>) -> Result<EngineOptions, TaskError> {
     let mut input = CodedInputStream::from_bytes(&any.value);
     while let Some(tag) = input.read_raw_tag_or_eof().map_err(malformed)? {
         // Field number << 3 | wire type 2 (length-delimited).
-        match tag {
-            0x12 => {
-                options.config_path =
-                    Some(input.read_string().map_err(malformed)?).filter(|p| !p.is_empty()).map(PathBuf::from)
-            }
-            0x1a => {
-                options.config_body = Some(input.read_string().map_err(malformed)?).filter(|b| !b.is_empty())
-            }
-            0x0a => drop(input.read_string().map_err(malformed)?),
+        let slot = match tag {
+            0x12 | 0x1a | 0x0a => input.read_string().map_err(malformed)?,
             other => {
                 return Err(TaskError::Invalid {
                     what: format!("runtime options have an unknown field (tag {other})"),
                 });
             }
+        };
+        match tag {
+            _ if slot.is_empty() => {}
+            0x12 => options.config_path = Some(PathBuf::from(slot)),
+            0x1a => options.config_body = Some(slot),
+            // The type's name, known already.
+            _ => {}
         }
     }
     Ok(options)

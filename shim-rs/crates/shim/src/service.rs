@@ -4,33 +4,30 @@
 //! Owns the map of tasks and the decision when the shim may end. Events are the task's affair, so that they stand in
 //! order whatever asked for them. No lock is held across a boot or an RPC.
 
+mod translate;
+
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use boxlite_protocol::protobuf::MessageFull;
-use boxlite_protocol::protobuf::well_known_types::any::Any;
 use boxlite_protocol::ttrpc;
 use containerd_shim_protos::api::{
     CheckpointTaskRequest, CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest,
     CreateTaskResponse, DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, PauseRequest,
     PidsRequest, PidsResponse, ProcessInfo, ResizePtyRequest, ResumeRequest, ShutdownRequest, StartRequest,
-    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, Status, UpdateTaskRequest,
-    WaitRequest, WaitResponse,
+    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, UpdateTaskRequest, WaitRequest,
+    WaitResponse,
 };
-use containerd_shim_protos::events::task::{TaskCreate, TaskIO, TaskPaused, TaskResumed};
+use containerd_shim_protos::events::task::{TaskPaused, TaskResumed};
 use containerd_shim_protos::shim_async::Task as TaskService;
 use containerd_shim_protos::ttrpc::asynchronous::TtrpcContext;
 use tokio::sync::watch;
 
 use crate::error::{TaskError, chain, to_status};
 use crate::events::publish;
-use crate::options;
 use crate::plan;
-use crate::share;
 use crate::stdio::StdioPaths;
-use crate::task::{CreateRequest, Exit, ProcessState, Surroundings, Task, exit_timestamp};
+use crate::task::{Exit, Surroundings, Task, exit_timestamp};
 
 type Reply<T> = ttrpc::Result<T>;
 
@@ -102,7 +99,7 @@ impl Service {
         if !request.checkpoint.is_empty() {
             return Err(TaskError::Unsupported { what: "starting from a checkpoint" });
         }
-        let wanted = create_request(&request)?;
+        let wanted = translate::create_request(&request)?;
         self.reserve(&request.id)?;
         let created = Task::create(wanted, &self.around).await;
         let task = match created {
@@ -112,7 +109,7 @@ impl Service {
                 return Err(error);
             }
         };
-        publish(&*self.around.events, task_create(&request, &task));
+        publish(&*self.around.events, translate::task_create(&request, &task));
         let pid = task.pid();
         self.lock().insert(request.id, Some(task));
         Ok(CreateTaskResponse { pid, ..Default::default() })
@@ -135,28 +132,7 @@ impl Service {
     fn state_of(&self, request: &StateRequest) -> Result<StateResponse, TaskError> {
         let task = self.task(&request.id)?;
         let known = task.status(&request.exec_id)?;
-        let mut response = StateResponse {
-            id: request.id.clone(),
-            exec_id: request.exec_id.clone(),
-            bundle: task.bundle.display().to_string(),
-            pid: known.pid,
-            stdin: known.paths.stdin,
-            stdout: known.paths.stdout,
-            stderr: known.paths.stderr,
-            terminal: known.paths.terminal,
-            ..Default::default()
-        };
-        response.set_status(match known.state {
-            ProcessState::Created | ProcessState::Starting => Status::CREATED,
-            ProcessState::Running if known.paused => Status::PAUSED,
-            ProcessState::Running => Status::RUNNING,
-            ProcessState::Stopped(_) => Status::STOPPED,
-        });
-        if let ProcessState::Stopped(exit) = known.state {
-            response.exit_status = exit.status;
-            response.exited_at = Some(exit_timestamp(exit)).into();
-        }
-        Ok(response)
+        Ok(translate::state(request, &task, known))
     }
 
     fn exec_process(&self, request: &ExecProcessRequest) -> Result<(), TaskError> {
@@ -199,51 +175,6 @@ impl Service {
     async fn wait_for(&self, request: &WaitRequest) -> Result<Exit, TaskError> {
         self.task(&request.id)?.wait(&request.exec_id).await
     }
-}
-
-fn create_request(request: &CreateTaskRequest) -> Result<CreateRequest, TaskError> {
-    let rootfs = request.rootfs.iter().map(|mount| share::Mount {
-        fstype: mount.type_.clone(),
-        source: mount.source.clone(),
-        target: mount.target.clone(),
-        options: mount.options.clone(),
-    });
-    Ok(CreateRequest {
-        id: request.id.clone(),
-        bundle: PathBuf::from(&request.bundle),
-        rootfs: rootfs.collect(),
-        paths: StdioPaths {
-            stdin: request.stdin.clone(),
-            stdout: request.stdout.clone(),
-            stderr: request.stderr.clone(),
-            terminal: request.terminal,
-        },
-        options: options::decode(request.options.as_ref())?,
-    })
-}
-
-fn task_create(request: &CreateTaskRequest, task: &Task) -> TaskCreate {
-    TaskCreate {
-        container_id: request.id.clone(),
-        bundle: request.bundle.clone(),
-        rootfs: request.rootfs.clone(),
-        io: Some(TaskIO {
-            stdin: request.stdin.clone(),
-            stdout: request.stdout.clone(),
-            stderr: request.stderr.clone(),
-            terminal: request.terminal,
-            ..Default::default()
-        })
-        .into(),
-        pid: task.pid(),
-        ..Default::default()
-    }
-}
-
-/// containerd's typeurl names types without a host (typeurl.MarshalAny).
-fn any<M: MessageFull>(message: &M) -> Result<Any, TaskError> {
-    let value = message.write_to_bytes().map_err(TaskError::launch("encoding the answer"))?;
-    Ok(Any { type_url: M::descriptor().full_name().to_owned(), value, ..Default::default() })
 }
 
 /// The edge: the chain is logged and answered here, once.
@@ -344,7 +275,7 @@ impl TaskService for Service {
 
     async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> Reply<StatsResponse> {
         let measured = match self.task(&request.id) {
-            Ok(task) => task.metrics().await.and_then(|metrics| any(&metrics)),
+            Ok(task) => task.metrics().await.and_then(|metrics| translate::any(&metrics)),
             Err(error) => Err(error),
         };
         let stats = answer("stats", &request.id, measured)?;

@@ -36,6 +36,7 @@ pub(super) struct Launched {
 /// How long the steps took.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Timings {
+    pub(super) t_cgroup: Duration,
     pub(super) t_net: Duration,
     pub(super) t_share: Duration,
     pub(super) t_spawn: Duration,
@@ -134,7 +135,9 @@ struct Built {
 
 fn build(order: &Order, record: &mut Record) -> Result<Built, TaskError> {
     let mut timings = Timings::default();
+    let began = Instant::now();
     join_cgroup(order, record)?;
+    timings.t_cgroup = began.elapsed();
 
     let began = Instant::now();
     let namespace = network_namespace(&order.compiled.network)?;

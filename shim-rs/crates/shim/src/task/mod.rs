@@ -39,6 +39,7 @@ use self::launch::Timings;
 use self::process::Process;
 use self::record::Record;
 pub use self::state::{Exit, ProcessState};
+pub use self::verbs::TaskStatus;
 use crate::config::Config;
 use crate::error::TaskError;
 use crate::events::EventSink;
@@ -140,7 +141,7 @@ impl Task {
             launch::unmake(record).await;
             return Err(error);
         }
-        tracing::info!(id, pid = machine.pid(), ?t_plan, t_net = ?timings.t_net, t_share = ?timings.t_share,
+        tracing::info!(id, pid = machine.pid(), ?t_plan, t_cgroup = ?timings.t_cgroup, t_net = ?timings.t_net, t_share = ?timings.t_share,
             t_spawn = ?timings.t_spawn, t_create = ?created.elapsed(), "created");
         let task = Arc::new(Self {
             id,
