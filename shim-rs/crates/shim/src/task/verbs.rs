@@ -116,7 +116,7 @@ impl Task {
                 match tokio::time::timeout(GUEST_KILL, asked).await {
                     Ok(Ok(_)) => return,
                     Ok(Err(error)) => {
-                        tracing::warn!(id = task.id, error = chain(&error), "guest did not kill")
+                        tracing::warn!(id = task.id, error = chain(&error), "guest did not kill");
                     }
                     Err(_) => tracing::warn!(id = task.id, "guest did not kill in time"),
                 }
