@@ -171,8 +171,8 @@ mod tests {
         device
     }
 
-    fn paths(devices: Vec<LinuxDevice>, privileged: bool) -> Result<Vec<String>, Refusal> {
-        let made = nodes(Some(&devices), privileged)?;
+    fn paths(devices: &Vec<LinuxDevice>, privileged: bool) -> Result<Vec<String>, Refusal> {
+        let made = nodes(Some(devices), privileged)?;
         Ok(made.into_iter().map(|node| node.path).skip(DEFAULT.len()).collect())
     }
 
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn device_of_the_guest_keeps_the_path_asked_for() {
-        assert_eq!(paths(vec![device("/dev/myfuse", Type::C, 10, 229)], false).unwrap(), ["/dev/myfuse"]);
+        assert_eq!(paths(&vec![device("/dev/myfuse", Type::C, 10, 229)], false).unwrap(), ["/dev/myfuse"]);
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
             ("/dev/kvm", Type::C, 10, 232),
             ("/dev/loop0", Type::B, 7, 0),
         ] {
-            let refusal = paths(vec![device(path, typ, major, minor)], false).unwrap_err();
+            let refusal = paths(&vec![device(path, typ, major, minor)], false).unwrap_err();
             assert!(refusal.to_string().contains(path), "{refusal}");
         }
     }
@@ -208,7 +208,7 @@ mod tests {
             device("/dev/fuse", Type::C, 10, 229),
             device("/dev/ptmx", Type::C, 5, 2),
         ];
-        assert_eq!(paths(all, true).unwrap(), ["/dev/loop0", "/dev/fuse"]);
+        assert_eq!(paths(&all, true).unwrap(), ["/dev/loop0", "/dev/fuse"]);
     }
 
     #[test]

@@ -158,7 +158,7 @@ pub fn compile(id: &str, bundle: &Path, spec: &Spec, facts: &HostFacts<'_>) -> R
             format!("comes to a plan of more than {MAX_PLAN} bytes"),
         ));
     }
-    warn_of_ignored(linux, &mut warnings);
+    warn_of_ignored(spec, linux, &mut warnings);
     let cpu = linux.resources().as_ref().and_then(|resources| resources.cpu().as_ref());
     Ok(CompiledTask {
         oci_version: spec.version().clone(),
@@ -241,8 +241,9 @@ fn launch(
     Ok((launch, mounts.share))
 }
 
-fn warn_of_ignored(linux: &Linux, warnings: &mut Vec<String>) {
+fn warn_of_ignored(spec: &Spec, linux: &Linux, warnings: &mut Vec<String>) {
     let ignored = [
+        (spec.vm().is_some(), "vm is not applied: the machine is this runtime's own affair"),
         (linux.intel_rdt().is_some(), "linux.intelRdt is not applied: caches are the host's"),
         (linux.personality().is_some(), "linux.personality is not applied"),
         (linux.memory_policy().is_some(), "linux.memoryPolicy is not applied: memory nodes are the host's"),

@@ -18,17 +18,15 @@ const MAX_MOUNTS: usize = 1024;
 /// File systems the guest's kernel has and a container may mount in its own namespaces.
 const FILE_SYSTEMS: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "mqueue", "ramfs"];
 
-/// What may be mounted on in /proc: files that say how large the container is (runc has the same list).
+/// What may be mounted on in /proc: files that say how large the container is. The agent refuses others too.
 const PROC_FILES: &[&str] = &[
     "/proc/cpuinfo",
     "/proc/diskstats",
     "/proc/loadavg",
     "/proc/meminfo",
-    "/proc/net/dev",
     "/proc/slabinfo",
     "/proc/stat",
     "/proc/swaps",
-    "/proc/sys/kernel/ns_last_pid",
     "/proc/uptime",
 ];
 
@@ -110,7 +108,7 @@ fn check_destination(destination: &str, kind: &str, bind: bool) -> Result<(), Re
 
 fn source_path(bundle: &Path, mount: &Mount, destination: &str) -> Result<PathBuf, Refusal> {
     let field = format!("mounts[{destination}].source");
-    let source = mount.source().as_deref().unwrap_or(Path::new(""));
+    let source = mount.source().as_deref().unwrap_or_else(|| Path::new(""));
     spec::check_path(&field, source)?;
     Ok(bundle.join(source))
 }

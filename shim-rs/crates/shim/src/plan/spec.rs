@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn oversized_and_broken_json_is_refused() {
-        assert!(parse(&vec![b' '; (MAX_SPEC + 1) as usize]).is_err());
+        let size = usize::try_from(MAX_SPEC).unwrap();
+        assert!(parse(&vec![b' '; size + 1]).is_err());
         assert!(parse(b"{\"root\":").is_err());
     }
 }
