@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 from tests.engines import command, processes
 from tests.engines.pair import Pair
 from tests.engines.processes import Process
-from tests.engines.waiting import PAUSE, until
+from tests.engines.waiting import PAUSE
 
 #: Seconds in which a runtime must be gone after its engine said so.
 GRACE = 5.0
@@ -45,12 +46,16 @@ def look(pair: Pair) -> list[str]:
 
 
 def none_left(pair: Pair, seconds: float = GRACE) -> None:
-    """Fail with the list of what is left, once ``seconds`` are over."""
-    if look(pair):
-        with suppress(AssertionError):
-            until("nothing is left", lambda: not look(pair), seconds + PAUSE)
-        left = look(pair)
-        assert not left, "left behind:\n" + "\n".join(left)
+    """Fail with the list of what is left, once ``seconds`` are over.
+
+    What one test was told of is not held against the next.
+    """
+    deadline = time.monotonic() + seconds
+    while left := set(look(pair)) - pair.reported:
+        if time.monotonic() >= deadline:
+            pair.reported.update(left)
+            raise AssertionError("left behind:\n" + "\n".join(sorted(left)))
+        time.sleep(PAUSE)
 
 
 def sweep(pair: Pair) -> None:

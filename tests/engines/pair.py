@@ -48,6 +48,8 @@ class Pair:
     dockerd_pid: int | None
     #: Names of ctr's containers; Docker's are in the file of its events.
     names: set[str] = field(default_factory=set)
+    #: What has been found left behind and was reported.
+    reported: set[str] = field(default_factory=set)
 
     @property
     def containerd_socket(self) -> Path:

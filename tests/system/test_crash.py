@@ -18,15 +18,20 @@ SOON = 5.0
 
 
 def of(pair: Pair, container: str, program: str) -> Process:
-    """Return the process of a container whose program's name starts so."""
+    """Return the process of a container whose program's name starts so.
+
+    Of two it is the one that was forked last, which does the work.
+    """
     found = {p.pid: p for p in processes.marked(pair.mark)}
     found.update({p.pid: p for p in processes.naming(container)})
-    (process,) = (
-        p
-        for p in found.values()
-        if p.program.startswith(program) and container in p.command
+    return max(
+        (
+            p
+            for p in found.values()
+            if p.program.startswith(program) and container in p.command
+        ),
+        key=lambda process: process.pid,
     )
-    return process
 
 
 def ended(docker: Docker, container: str) -> int:

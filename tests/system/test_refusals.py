@@ -28,7 +28,7 @@ def refused(docker: Docker, *options: str) -> Result:
 @pytest.fixture
 def other(docker: Docker) -> Iterator[str]:
     """A running container whose namespaces somebody asks for."""
-    with docker.container() as container:
+    with docker.container("--ipc", "shareable") as container:
         yield container
 
 
