@@ -60,9 +60,12 @@ fn join(birth: &ExecBirth<'_>) -> Result<Option<terminal::Pair>, Fault> {
         .trying(|| "hide from the container".to_owned())?;
     rustix::process::setsid().trying(|| "setsid".to_owned())?;
     process::before_root(&birth.process)?;
-    let joinable =
-        (libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP) as u64;
-    let namespaces = ThreadNameSpaceType::from_bits_retain((birth.namespaces & joinable) as u32);
+    let joinable = ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::CONTROL_GROUP;
+    let own = u32::try_from(birth.namespaces).unwrap_or(0);
+    let namespaces = joinable & ThreadNameSpaceType::from_bits_retain(own);
     rustix::thread::move_into_thread_name_spaces(birth.init, namespaces)
         .trying(|| "join the container's namespaces".to_owned())?;
     if !birth.process.process.terminal {

@@ -63,7 +63,7 @@ pub(crate) fn connect(process: &Process) -> Result<(ChildStdio, Ends), Fault> {
     Ok((child, Ends { stdin, stdout, stderr }))
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     In,
     Out,

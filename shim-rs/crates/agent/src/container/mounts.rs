@@ -37,7 +37,7 @@ pub(crate) fn perform(root: &Root, mount: &Mount, share: &Path) -> Result<Option
         Err(unknown) => return Err(Fault::refused(format!("mount of unknown kind {unknown}"))),
     };
     for flags in &mount.propagation {
-        let flags = MountPropagationFlags::from_bits_retain(*flags as u32);
+        let flags = MountPropagationFlags::from_bits_retain(word(*flags)?);
         rustix::mount::mount_change(by_descriptor(&placed), flags).trying(describe)?;
     }
     if mount.recursive_attr != 0 {
@@ -46,6 +46,11 @@ pub(crate) fn perform(root: &Root, mount: &Mount, share: &Path) -> Result<Option
         sys::set_mount_attributes(placed.as_fd(), true, attributes).trying(describe)?;
     }
     Ok(sealed_later.then_some(placed))
+}
+
+/// MS_* flags as the kernel takes them.
+fn word(flags: u64) -> Result<u32, Fault> {
+    u32::try_from(flags).map_err(|_| Fault::refused(format!("mount flags {flags:#x} are out of range")))
 }
 
 /// Makes one mount read-only, and none below it.
@@ -77,8 +82,8 @@ pub(crate) fn is_directory(fd: impl AsFd) -> Result<bool, Errno> {
 }
 
 fn bind(root: &Root, mount: &Mount, source: &Path, describe: impl Fn() -> String) -> Result<OwnedFd, Fault> {
-    let flags = MountFlags::from_bits_retain(mount.flags as u32);
-    let tree = clone_tree(CWD, source, flags.bits() & libc::MS_REC as u32 != 0).trying(&describe)?;
+    let flags = MountFlags::from_bits_retain(word(mount.flags)?);
+    let tree = clone_tree(CWD, source, mount.flags & libc::MS_REC != 0).trying(&describe)?;
     let directory = is_directory(&tree).trying(&describe)?;
     let leaf = if directory { Leaf::Directory } else { Leaf::File };
     let target = root.ensure(&mount.destination, leaf)?;
@@ -120,7 +125,7 @@ fn filesystem(
     } else {
         None
     };
-    let mut flags = MountFlags::from_bits_retain(mount.flags as u32);
+    let mut flags = MountFlags::from_bits_retain(word(mount.flags)?);
     let sealed_later = fstype == "tmpfs" && flags.contains(MountFlags::RDONLY);
     flags.set(MountFlags::RDONLY, flags.contains(MountFlags::RDONLY) && !sealed_later);
     let source = if mount.source.is_empty() { fstype } else { &mount.source };

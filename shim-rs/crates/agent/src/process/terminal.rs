@@ -16,7 +16,7 @@ use crate::container::mounts::{attach, clone_tree};
 use crate::container::root::{Leaf, Root};
 use crate::error::{Fault, Trying};
 
-const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+const DEVPTS_SUPER_MAGIC: rustix::fs::FsWord = 0x1cd1;
 
 /// Both ends of a terminal.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub(crate) fn open(root: &Root, process: &Process) -> Result<Pair, Fault> {
     let what = || "open /dev/pts/ptmx".to_owned();
     let flags = OFlags::RDWR | OFlags::NOCTTY;
     let master = root.open("/dev/pts/ptmx", flags).trying(what)?;
-    if i64::try_from(rustix::fs::fstatfs(&master).trying(what)?.f_type) != Ok(DEVPTS_SUPER_MAGIC) {
+    if rustix::fs::fstatfs(&master).trying(what)?.f_type != DEVPTS_SUPER_MAGIC {
         return Err(Fault::refused("the container's /dev/pts is not of type devpts".to_owned()));
     }
     rustix::pty::unlockpt(&master).trying(what)?;

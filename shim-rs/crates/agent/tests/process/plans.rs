@@ -8,7 +8,7 @@ const DOCKER_CAPABILITIES: u64 = 0xa804_25fb;
 
 /// A plan of container "c" that runs `args`, with the mounts and nodes every engine asks for.
 pub(crate) fn plan(args: &[&str]) -> LaunchPlan {
-    let flags = (libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_NODEV) as u64;
+    let flags = libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_NODEV;
     LaunchPlan {
         container_id: "c".into(),
         namespaces: (libc::CLONE_NEWNS
@@ -20,14 +20,9 @@ pub(crate) fn plan(args: &[&str]) -> LaunchPlan {
         rootfs: "c/rootfs".into(),
         mounts: vec![
             filesystem("proc", "/proc", flags, ""),
-            filesystem("tmpfs", "/dev", libc::MS_NOSUID as u64, "mode=755,size=65536k"),
-            filesystem(
-                "devpts",
-                "/dev/pts",
-                flags & !libc::MS_NODEV as u64,
-                "newinstance,ptmxmode=0666,mode=0620",
-            ),
-            filesystem("sysfs", "/sys", flags | libc::MS_RDONLY as u64, ""),
+            filesystem("tmpfs", "/dev", libc::MS_NOSUID, "mode=755,size=65536k"),
+            filesystem("devpts", "/dev/pts", flags & !libc::MS_NODEV, "newinstance,ptmxmode=0666,mode=0620"),
+            filesystem("sysfs", "/sys", flags | libc::MS_RDONLY, ""),
             filesystem("tmpfs", "/dev/shm", flags, "mode=1777,size=65536k"),
         ],
         nodes: vec![
@@ -75,7 +70,7 @@ pub(crate) fn share(source: &str, destination: &str, flags: u64) -> Mount {
         kind: Kind::SHARE.into(),
         source: source.into(),
         destination: destination.into(),
-        flags: flags | libc::MS_BIND as u64,
+        flags: flags | libc::MS_BIND,
         ..Mount::default()
     }
 }

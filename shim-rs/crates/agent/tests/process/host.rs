@@ -22,8 +22,6 @@ use boxlite_protocol::ttrpc::context::{Context, with_timeout};
 use boxlite_protocol::{hello, ttrpc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-pub(crate) mod plans;
-
 const APPLETS: [&str; 16] = [
     "sh", "true", "false", "cat", "echo", "sleep", "id", "stty", "touch", "head", "ls", "kill", "tty", "env",
     "pwd", "ps",

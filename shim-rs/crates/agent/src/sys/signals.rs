@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Signals, sent and received.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libc::{c_int, c_void};
+
+use super::{check, check_int};
+
+/// Undoes what the agent did to its signals: none blocked, none ignored.
+pub(crate) fn default_signals() {
+    // SAFETY: an empty set and default actions are valid; the calls cannot fail for these signals.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+fn signal_set(signal: c_int) -> libc::sigset_t {
+    // SAFETY: the set is initialised by sigemptyset.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        set
+    }
+}
+
+/// Blocks SIGCHLD and gives a descriptor that is readable while one is pending.
+pub(crate) fn child_signals() -> io::Result<OwnedFd> {
+    let set = signal_set(libc::SIGCHLD);
+    // SAFETY: the set is valid; the descriptor is new.
+    unsafe {
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()).into())?;
+        let fd = check_int(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Asks for SIGIO when something happens on `fd`, and blocks it for [`wait_for_io`].
+pub(crate) fn request_io_signal(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let set = signal_set(libc::SIGIO);
+    // SAFETY: plain calls on a descriptor the caller holds.
+    unsafe {
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()).into())?;
+        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETOWN, libc::getpid()).into())?;
+        let flags = check_int(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
+        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_ASYNC).into())?;
+    }
+    Ok(())
+}
+
+/// Sleeps until a SIGIO is pending and takes it.
+pub(crate) fn wait_for_io() {
+    let set = signal_set(libc::SIGIO);
+    // SAFETY: the set is valid; an interruption only means to look again.
+    unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) };
+}
+
+/// pidfd_send_signal(2); any number, real-time ones too.
+pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
+    let none: *const c_void = std::ptr::null();
+    // SAFETY: the kernel reads no memory of ours.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) })?;
+    Ok(())
+}
+
+/// kill(2).
+pub(crate) fn kill(pid: i32, signal: c_int) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    check(unsafe { libc::kill(pid, signal) }.into())?;
+    Ok(())
+}

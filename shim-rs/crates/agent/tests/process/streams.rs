@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Standard streams: nothing lost, nothing held up by somebody else's reader.
+
+use std::time::Duration;
+
+use boxlite_protocol::ttrpc::Code;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::agent_test;
+use crate::host::{read_all, read_until, refusal, send};
+use crate::plans::{plan, process};
+
+agent_test!(output_and_error_are_told_apart, guest, {
+    let (status, output, error) = guest.run(plan(&["sh", "-c", "echo out; echo err >&2"])).await;
+    assert_eq!((status, output.as_str(), error.as_str()), (0, "out\n", "err\n"));
+});
+
+agent_test!(five_megabytes_arrive_whole, guest, {
+    let mut io = guest.launch(plan(&["head", "-c", "5000000", "/dev/zero"])).await.unwrap();
+    let mut bytes = Vec::new();
+    io.stdout.as_mut().unwrap().read_to_end(&mut bytes).await.unwrap();
+    assert_eq!(bytes.len(), 5_000_000);
+    assert!(bytes.iter().all(|byte| *byte == 0));
+    assert_eq!(guest.wait("c", "").await.exit_status, 0);
+});
+
+agent_test!(input_comes_back_and_its_end_is_seen, guest, {
+    let io = guest.launch(plan(&["cat"])).await.unwrap();
+    let mut stdin = io.stdin.unwrap();
+    let text = "0123456789abcdef".repeat(20_000);
+    let sent = text.clone();
+    let writer = async move {
+        stdin.write_all(sent.as_bytes()).await.unwrap();
+        stdin.shutdown().await.unwrap();
+        stdin
+    };
+    let (_stdin, output) = tokio::join!(writer, read_all(io.stdout));
+    assert_eq!(output, text);
+    assert_eq!(guest.wait("c", "").await.exit_status, 0);
+});
+
+agent_test!(unread_output_stops_nobody_else, guest, {
+    let mut stuck = guest.launch(plan(&["sh", "-c", "cat /dev/zero"])).await.unwrap();
+    let mut first = [0; 1];
+    stuck.stdout.as_mut().unwrap().read_exact(&mut first).await.unwrap();
+    let exec = guest.exec("c", "e", process(&["echo", "free"])).await.unwrap();
+    assert_eq!(read_all(exec.stdout).await, "free\n");
+    assert_eq!(guest.wait("c", "e").await.exit_status, 0);
+    guest.signal("c", "", 9, false).await.unwrap();
+    // What it wrote before is still carried, once somebody reads; only then is it over.
+    let end = tokio::time::timeout(Duration::from_millis(100), guest.wait("c", "")).await;
+    assert!(end.is_err(), "output was dropped");
+    let mut rest = Vec::new();
+    stuck.stdout.as_mut().unwrap().read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() >= 64 << 10, "{} bytes", rest.len());
+    assert_eq!(guest.wait("c", "").await.exit_status, 137);
+});
+
+agent_test!(unread_input_stops_only_its_stream, guest, {
+    let mut io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
+    let mut stdin = io.stdin.take().unwrap();
+    let writer = tokio::spawn(async move { stdin.write_all(&vec![b'x'; 4 << 20]).await });
+    let exec = guest.exec("c", "e", process(&["echo", "free"])).await.unwrap();
+    assert_eq!(read_all(exec.stdout).await, "free\n");
+    assert!(!writer.is_finished());
+    guest.signal("c", "", 9, false).await.unwrap();
+    assert_eq!(guest.wait("c", "").await.exit_status, 137);
+    writer.abort();
+});
+
+agent_test!(grandchild_of_an_exec_does_not_hold_its_wait, guest, {
+    let _io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
+    let script = "(sleep 1; echo late; echo alive > /tmp/alive) & echo now";
+    let exec = guest.exec("c", "e", process(&["sh", "-c", script])).await.unwrap();
+    let begun = std::time::Instant::now();
+    assert_eq!(guest.wait("c", "e").await.exit_status, 0);
+    assert_eq!(read_all(exec.stdout).await, "now\n");
+    assert!(begun.elapsed() < Duration::from_millis(900));
+    // Nor does it die of writing when nobody listens any more.
+    let script = "while ! [ -s /tmp/alive ]; do sleep 0.1; done; cat /tmp/alive";
+    let exec = guest.exec("c", "e2", process(&["sh", "-c", script])).await.unwrap();
+    assert_eq!(read_all(exec.stdout).await, "alive\n");
+});
+
+agent_test!(streams_not_named_are_the_null_device, guest, {
+    let mut quiet = plan(&["sh", "-c", "cat; echo lost; ls -l /proc/self/fd/0"]);
+    let process = quiet.process.as_mut().unwrap();
+    (process.stdin, process.stderr) = (false, false);
+    let (status, output, error) = guest.run(quiet).await;
+    assert_eq!((status, error.as_str()), (0, ""));
+    assert!(output.starts_with("lost\n") && output.contains("/dev/null"), "{output}");
+});
+
+agent_test!(stream_that_names_nothing_is_dropped, guest, {
+    let name =
+        boxlite_protocol::stream::StreamName::stdio(boxlite_protocol::stream::Kind::Stdin, "ghost", "");
+    let _unclaimed = guest.opener.open(&name).await.unwrap();
+    let mut io = guest.launch(plan(&["cat"])).await.unwrap();
+    send(&mut io.stdin, "still here\n").await;
+    read_until(&mut io.stdout, "still here").await;
+});
+
+agent_test!(missing_stream_is_told, guest, {
+    let request = boxlite_protocol::agent::CreateContainerRequest {
+        plan: Some(plan(&["true"])).into(),
+        ..Default::default()
+    };
+    let answer = guest.client.create_container(crate::host::patience(), &request).await;
+    let (code, message) = refusal(answer);
+    assert_eq!(code, Code::FAILED_PRECONDITION);
+    assert_eq!(message, "the host opened no stdin stream");
+});
