@@ -7,8 +7,25 @@ use boxlite_protocol::ttrpc::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::agent_test;
-use crate::host::{read_all, read_until, refusal, send};
+use crate::host::{container, patience, read_all, read_until, refusal, send};
 use crate::plans::{plan, process};
+
+/// Bytes a process has written.
+fn written(pid: u32) -> u64 {
+    let counters = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+    let count = counters.lines().find_map(|line| line.strip_prefix("wchar: "));
+    count.unwrap().parse().unwrap()
+}
+
+/// Looks until it holds, with a limit.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let look = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), look).await.unwrap();
+}
 
 agent_test!(output_and_error_are_told_apart, guest, {
     let (status, output, error) = guest.run(plan(&["sh", "-c", "echo out; echo err >&2"])).await;
@@ -40,9 +57,10 @@ agent_test!(input_comes_back_and_its_end_is_seen, guest, {
 });
 
 agent_test!(unread_output_stops_nobody_else, guest, {
-    let mut stuck = guest.launch(plan(&["sh", "-c", "cat /dev/zero"])).await.unwrap();
-    let mut first = [0; 1];
-    stuck.stdout.as_mut().unwrap().read_exact(&mut first).await.unwrap();
+    let mut stuck = guest.launch(plan(&["cat", "/dev/zero"])).await.unwrap();
+    let entries = guest.client.processes(patience(), &container("c")).await.unwrap().processes;
+    let window = 256 << 10;
+    until(|| written(entries[0].pid) > window).await;
     let exec = guest.exec("c", "e", process(&["echo", "free"])).await.unwrap();
     assert_eq!(read_all(exec.stdout).await, "free\n");
     assert_eq!(guest.wait("c", "e").await.exit_status, 0);
@@ -105,7 +123,7 @@ agent_test!(missing_stream_is_told, guest, {
         plan: Some(plan(&["true"])).into(),
         ..Default::default()
     };
-    let answer = guest.client.create_container(crate::host::patience(), &request).await;
+    let answer = guest.client.create_container(patience(), &request).await;
     let (code, message) = refusal(answer);
     assert_eq!(code, Code::FAILED_PRECONDITION);
     assert_eq!(message, "the host opened no stdin stream");
