@@ -13,6 +13,7 @@ use boxlite_protocol::agent::{
 };
 use boxlite_protocol::agent_ttrpc::Agent;
 use boxlite_protocol::async_trait::async_trait;
+use boxlite_protocol::network::Network;
 use boxlite_protocol::ttrpc;
 use boxlite_protocol::ttrpc::r#async::TtrpcContext;
 
@@ -43,6 +44,11 @@ fn unsigned(pid: i32) -> u32 {
 impl Agent for Service {
     async fn configure(&self, _: &TtrpcContext, request: ConfigureRequest) -> ttrpc::Result<Empty> {
         configure::apply(&self.0, &request).map_err(AgentError::from)?;
+        Ok(Empty::new())
+    }
+
+    async fn connect_network(&self, _: &TtrpcContext, request: Network) -> ttrpc::Result<Empty> {
+        configure::connect(&self.0, &request).map_err(AgentError::from)?;
         Ok(Empty::new())
     }
 

@@ -17,6 +17,7 @@ use boxlite_protocol::agent::{
 };
 use boxlite_protocol::agent_ttrpc::AgentClient;
 use boxlite_protocol::mux::{self, Opener};
+use boxlite_protocol::network::Network;
 use boxlite_protocol::plan::{CgroupFile, LaunchPlan, Process};
 use boxlite_protocol::stream::StreamName;
 use boxlite_protocol::ttrpc::asynchronous::Client;
@@ -97,6 +98,11 @@ impl Guest {
     /// First call: see `ConfigureRequest`.
     pub async fn configure(&self, request: &ConfigureRequest) -> Result<(), TaskError> {
         self.agent.configure(with_duration(SLOW), request).await.map(drop).map_err(|e| failed(&e))
+    }
+
+    /// Repeats the engine's network in the guest.
+    pub async fn connect_network(&self, network: &Network) -> Result<(), TaskError> {
+        self.agent.connect_network(with_duration(SLOW), network).await.map(drop).map_err(|e| failed(&e))
     }
 
     /// Builds the container up to its first process.

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Makes this guest its own: a clone of a template wakes up with the clock, random numbers and names of another.
 //!
-//! Order: clock, entropy, names, share, network. As a plain process on a host the agent leaves that host alone and
+//! Order: clock, entropy, names and share by [`apply`]; the network by [`connect`], when the engine has built it. As a plain process on a host the agent leaves that host alone and
 //! only learns where the share is.
 
 mod identity;
 mod netlink;
 mod network;
+mod nics;
 
 use std::path::{Path, PathBuf};
 
 use boxlite_protocol::agent::ConfigureRequest;
+use boxlite_protocol::network::Network;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
@@ -28,9 +30,6 @@ pub(crate) fn apply(containers: &Containers, request: &ConfigureRequest) -> Resu
         if !request.share_tag.is_empty() {
             mount_share(&request.share_tag, &path)?;
         }
-        if let Some(wanted) = request.network.as_ref() {
-            network::apply(wanted)?;
-        }
     }
     if !request.share_path.is_empty() {
         containers.set_share(Share { path, mounted: containers.guest && !request.share_tag.is_empty() });
@@ -38,9 +37,15 @@ pub(crate) fn apply(containers: &Containers, request: &ConfigureRequest) -> Resu
     Ok(())
 }
 
-/// The network of lo alone, which every guest has.
-pub(crate) fn raise_loopback() -> Result<(), Fault> {
+/// The network of lo alone, which every guest has; the NICs wait without a driver.
+pub(crate) fn prepare_network() -> Result<(), Fault> {
+    nics::park()?;
     network::raise_loopback()
+}
+
+/// Repeats the engine's network.
+pub(crate) fn connect(containers: &Containers, wanted: &Network) -> Result<(), Fault> {
+    if containers.guest { network::apply(wanted) } else { Ok(()) }
 }
 
 fn mount_share(tag: &str, path: &Path) -> Result<(), Fault> {

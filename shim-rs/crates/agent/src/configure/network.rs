@@ -11,6 +11,7 @@ use boxlite_protocol::network::{Address, Interface, Neighbor, Network, Route};
 use rustix::io::Errno;
 
 use super::netlink::{Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, Netlink, attributes};
+use super::nics;
 use crate::error::{Fault, Trying};
 
 const AF_INET: u8 = 2;
@@ -43,7 +44,7 @@ pub(super) fn apply(network: &Network) -> Result<(), Fault> {
         return Ok(());
     }
     let netlink = Netlink::open().trying(|| "open netlink".to_owned())?;
-    let devices = devices(&netlink)?;
+    let devices = devices_for(&netlink, network)?;
     let mut indices = BTreeMap::from([("lo", LOOPBACK)]);
     for interface in &network.interfaces {
         let index = devices.get(&interface.nic).copied().ok_or_else(|| {
@@ -57,7 +58,9 @@ pub(super) fn apply(network: &Network) -> Result<(), Fault> {
         index.ok_or_else(|| Fault::refused(format!("route over an unknown interface {name:?}")))
     };
     for route in in_order(&network.routes) {
-        let message = route_message(route, index_of(&route.interface)?);
+        // A route that drops what takes it goes by no interface.
+        let index = if route.interface.is_empty() { None } else { Some(index_of(&route.interface)?) };
+        let message = route_message(route, index);
         add(&netlink, message).trying(|| format!("add route over {}", route.interface))?;
     }
     for neighbor in &network.neighbors {
@@ -75,7 +78,20 @@ fn add(netlink: &Netlink, message: Message) -> Result<(), Errno> {
     }
 }
 
-/// Index of each NIC by its number.
+/// Index of each NIC that an interface needs, by its number; the others stay without a driver.
+fn devices_for(netlink: &Netlink, network: &Network) -> Result<BTreeMap<u32, i32>, Fault> {
+    let mut found = devices(netlink)?;
+    for name in nics::parked()? {
+        if network.interfaces.iter().all(|interface| found.contains_key(&interface.nic)) {
+            break;
+        }
+        nics::bind(&name)?;
+        found = devices(netlink)?;
+    }
+    Ok(found)
+}
+
+/// Index of each NIC that has a driver, by its number.
 fn devices(netlink: &Netlink) -> Result<BTreeMap<u32, i32>, Fault> {
     let mut devices = BTreeMap::new();
     let dump = Message::new(RTM_GETLINK, NLM_F_DUMP, &link_body(0, 0, 0));
@@ -156,7 +172,7 @@ fn address_message(address: &Address, index: i32) -> Message {
 }
 
 /// `struct rtmsg` and attributes: RTA_DST 1, RTA_OIF 4, RTA_GATEWAY 5, RTA_PRIORITY 6, RTA_PREFSRC 7.
-fn route_message(route: &Route, index: i32) -> Message {
+fn route_message(route: &Route, index: Option<i32>) -> Message {
     const TABLE_MAIN: u8 = 254;
     const PROTOCOL_BOOT: u8 = 3;
     const ONLINK: u32 = 4;
@@ -176,7 +192,10 @@ fn route_message(route: &Route, index: i32) -> Message {
     body[8..].copy_from_slice(&(if route.onlink { ONLINK } else { 0 }).to_ne_bytes());
     // Replacing a route of the second family could take another interface's away.
     let replace = if family == AF_INET { NLM_F_REPLACE } else { 0 };
-    let mut message = Message::new(RTM_NEWROUTE, NLM_F_CREATE | replace, &body).with(4, &index.to_ne_bytes());
+    let mut message = Message::new(RTM_NEWROUTE, NLM_F_CREATE | replace, &body);
+    if let Some(index) = index {
+        message = message.with(4, &index.to_ne_bytes());
+    }
     if route.prefix != 0 {
         message = message.with(1, &route.destination);
     }

@@ -127,6 +127,8 @@ pub struct CompiledTask {
     pub template: Option<TemplateMode>,
     /// As the engine wrote it: a path, or `slice:prefix:name` under systemd.
     pub cgroups_path: Option<String>,
+    /// The container can be built in the guest before its network is there.
+    pub network_last: bool,
     /// Weight of the whole machine on the host, in cgroup v1's terms (2 to 262144, usual 1024).
     pub cpu_shares: Option<u64>,
     /// Programs to run on the host.
@@ -164,6 +166,7 @@ pub fn compile(id: &str, bundle: &Path, spec: &Spec, facts: &HostFacts<'_>) -> R
         oci_version: spec.version().clone(),
         annotations: spec.annotations().clone().unwrap_or_default(),
         basis: Basis::from(&launch),
+        network_last: !sysctls::name_an_interface(&launch.sysctls),
         launch,
         share: std::iter::once(rootfs).chain(binds).collect(),
         network: namespaces.network,

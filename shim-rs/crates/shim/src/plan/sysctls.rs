@@ -33,6 +33,17 @@ pub(super) fn compile(sysctls: Option<&HashMap<String, String>>) -> Result<Vec<S
     Ok(compiled)
 }
 
+/// Whether one of them names a network interface: it can be set only when the engine has built the network.
+pub(super) fn name_an_interface(sysctls: &[Sysctl]) -> bool {
+    sysctls.iter().any(|sysctl| {
+        let mut parts = sysctl.path.split('/');
+        let (net, _family, table, interface) = (parts.next(), parts.next(), parts.next(), parts.next());
+        net == Some("net")
+            && matches!(table, Some("conf" | "neigh"))
+            && !matches!(interface, None | Some("all" | "default" | "lo"))
+    })
+}
+
 /// `net.ipv4.conf.eth0/100.forwarding` and `net/ipv4/conf/eth0.100/forwarding` are one name: the first separator is
 /// the separator, the other character stands for itself (sysctl.d(5)).
 fn path(name: &str) -> Result<String, Refusal> {
@@ -95,6 +106,15 @@ mod tests {
         for name in ["kernel.shmmax", "fs.mqueue.msg_max", "net.core.somaxconn", "kernel.domainname"] {
             assert!(one(name).is_ok(), "{name}");
         }
+    }
+
+    #[test]
+    fn settings_of_an_interface_wait_for_it() {
+        let named = |path: &str| name_an_interface(&[Sysctl { path: path.into(), ..Sysctl::default() }]);
+        assert!(named("net/ipv4/conf/eth0/forwarding"));
+        assert!(!named("net/ipv4/conf/all/forwarding"));
+        assert!(!named("net/ipv4/ip_forward"));
+        assert!(!named("kernel/shmmax"));
     }
 
     #[test]

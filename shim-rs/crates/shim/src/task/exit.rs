@@ -103,6 +103,10 @@ async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
     if task.ending.swap(true, Ordering::SeqCst) {
         return;
     }
+    if !announce {
+        // Nothing it could still say is owed to anybody.
+        task.machine.end().await;
+    }
     let execs: Vec<_> = lock(&task.execs).values().cloned().collect();
     for process in execs.iter().chain([&task.init]) {
         process.drained().await;

@@ -35,7 +35,6 @@ use tokio::sync::watch;
 
 pub use self::exit::timestamp as exit_timestamp;
 pub use self::host::{Host, HostShare, RealHost};
-use self::launch::Timings;
 use self::process::Process;
 use self::record::Record;
 pub use self::state::{Exit, ProcessState};
@@ -49,6 +48,9 @@ use crate::options::EngineOptions;
 use crate::plan::{self, CompiledTask};
 use crate::share;
 use crate::stdio::StdioPaths;
+
+/// What Docker calls a container that never ran (moby daemon/start.go).
+const NEVER_RAN: u32 = 128;
 
 /// What every task of a shim shares.
 #[derive(Clone)]
@@ -93,8 +95,9 @@ pub struct Task {
     _virtiofsd: Option<boxlite_vmm::Process>,
     network: Arc<Namespace>,
     guest: GuestSlot,
-    timings: Timings,
     created: Instant,
+    /// The container being built in the guest ahead of Start.
+    prepared: Mutex<Option<tokio::task::JoinHandle<Result<(), TaskError>>>>,
     record: Mutex<Option<Record>>,
     init: Arc<Process>,
     execs: Mutex<HashMap<String, Arc<Process>>>,
@@ -137,12 +140,9 @@ impl Task {
         let (up, guest) = watch::channel(None);
         boot(machine.clone(), up, created, id.clone());
 
-        if let Err(error) = run_create_hooks(&id, &bundle, &compiled, machine.pid()).await {
-            launch::unmake(record).await;
-            return Err(error);
-        }
-        tracing::info!(id, pid = machine.pid(), ?t_plan, t_cgroup = ?timings.t_cgroup, t_net = ?timings.t_net, t_share = ?timings.t_share,
-            t_spawn = ?timings.t_spawn, t_create = ?created.elapsed(), "created");
+        let launch::Timings { t_cgroup, t_net, t_share, t_spawn } = timings;
+        tracing::info!(id, pid = machine.pid(), ?t_plan, ?t_cgroup, ?t_net, ?t_share, ?t_spawn,
+            t_launch = ?created.elapsed(), "launched");
         let task = Arc::new(Self {
             id,
             bundle,
@@ -153,8 +153,8 @@ impl Task {
             _virtiofsd: virtiofsd,
             network: namespace,
             guest,
-            timings,
             created,
+            prepared: Mutex::default(),
             record: Mutex::new(Some(record)),
             init: Arc::new(Process::new(String::new(), paths, None)),
             execs: Mutex::default(),
@@ -162,6 +162,12 @@ impl Task {
             ending: AtomicBool::new(false),
         });
         exit::watch_machine(&task);
+        task.prepare();
+        if let Err(error) = task.run_create_hooks().await {
+            exit::never_ran(&task, Exit::now(NEVER_RAN)).await;
+            return Err(error);
+        }
+        tracing::info!(id = task.id, t_create = ?created.elapsed(), "created");
         Ok(task)
     }
 
@@ -169,6 +175,16 @@ impl Task {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.machine.pid()
+    }
+
+    /// prestart and createRuntime run once the pid and its namespace are there (OCI runtime spec, "Lifecycle" 5 and
+    /// 6): Docker up to 27 and nerdctl build the network in them.
+    async fn run_create_hooks(&self) -> Result<(), TaskError> {
+        let state = self.hook_state("created", self.pid());
+        for hooks in [&self.compiled.hooks.prestart, &self.compiled.hooks.create_runtime] {
+            hooks::run(hooks, &state).await.map_err(TaskError::launch("a hook of the engine"))?;
+        }
+        Ok(())
     }
 
     /// Waits for the guest to be up.
@@ -195,7 +211,7 @@ impl Task {
     }
 
     fn hook_state<'a>(&'a self, status: &'a str, pid: u32) -> hooks::State<'a> {
-        hook_state(&self.id, &self.bundle, &self.compiled, status, pid)
+        hooks::State::new(&self.id, status, pid, &self.bundle, &self.compiled.annotations)
     }
 
     fn is_paused(&self) -> bool {
@@ -251,29 +267,4 @@ fn compile(id: &str, bundle: &Path, config: &Config, rootfs_mounts: bool) -> Res
         rootfs_mounts,
     };
     Ok(plan::compile(id, bundle, &spec, &facts)?)
-}
-
-fn hook_state<'a>(
-    id: &'a str,
-    bundle: &'a Path,
-    compiled: &'a CompiledTask,
-    status: &'a str,
-    pid: u32,
-) -> hooks::State<'a> {
-    hooks::State::new(id, status, pid, bundle, &compiled.annotations)
-}
-
-/// prestart and createRuntime run once the pid and its namespace are there (OCI runtime spec, "Lifecycle" 5 and 6):
-/// Docker up to 27 and nerdctl build the network in them.
-async fn run_create_hooks(
-    id: &str,
-    bundle: &Path,
-    compiled: &CompiledTask,
-    pid: u32,
-) -> Result<(), TaskError> {
-    let state = hook_state(id, bundle, compiled, "created", pid);
-    for hooks in [&compiled.hooks.prestart, &compiled.hooks.create_runtime] {
-        hooks::run(hooks, &state).await.map_err(TaskError::launch("a hook of the engine"))?;
-    }
-    Ok(())
 }

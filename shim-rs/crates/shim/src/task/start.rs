@@ -14,7 +14,7 @@ use containerd_shim_protos::events::task::{TaskExecStarted, TaskStart};
 
 use super::process::Process;
 use super::state::Exit;
-use super::{Task, exit, network};
+use super::{NEVER_RAN, Task, exit, network};
 use crate::error::TaskError;
 use crate::events::publish;
 use crate::guest::Guest;
@@ -23,8 +23,6 @@ use crate::stdio::{Owner, Stdio};
 
 /// How long a guest may take to be up, counted from Start. An emulated one on a loaded host takes seconds.
 const BOOT: Duration = Duration::from_secs(60);
-/// What Docker calls a container that never ran (moby daemon/start.go).
-const NEVER_RAN: u32 = 128;
 
 impl Task {
     /// Starts the first process, or an exec.
@@ -34,11 +32,8 @@ impl Task {
     pub async fn start(self: &Arc<Self>, exec_id: &str) -> Result<u32, TaskError> {
         let process = self.process(exec_id)?;
         process.change(super::state::ProcessState::start)?;
-        let started = if exec_id.is_empty() {
-            self.start_init(&process).await
-        } else {
-            self.start_exec(&process).await
-        };
+        let started =
+            if exec_id.is_empty() { self.start_init().await } else { self.start_exec(&process).await };
         if let Err(error) = started {
             let error = self.with_console(error);
             if exec_id.is_empty() {
@@ -75,7 +70,7 @@ impl Task {
         }
     }
 
-    async fn start_init(&self, process: &Process) -> Result<(), TaskError> {
+    async fn start_init(&self) -> Result<(), TaskError> {
         let began = Instant::now();
         let network = self.connect_network().await?;
         let t_scan = began.elapsed();
@@ -84,31 +79,53 @@ impl Task {
             Err(_) => return Err(self.gone(format!("the guest was not up within {} s", BOOT.as_secs()))),
         };
         let t_guest = began.elapsed();
-        // Opened while the guest configures itself.
-        let (configured, stdio) =
-            tokio::join!(self.configure(&guest, network), self.open_stdio(&guest, process));
-        configured?;
-        process.attach(stdio?).await;
-        let t_configure = began.elapsed();
-        let mut plan = self.compiled.launch.clone();
-        if let Some(first) = plan.process.as_mut() {
-            name_streams(first, process);
-            if let Some((rows, columns)) = process.size() {
-                first.rows = rows;
-                first.columns = columns;
-            }
+        let prepared = super::lock(&self.prepared).take();
+        if let Some(prepared) = prepared {
+            prepared.await.map_err(TaskError::launch("preparing the container"))??;
+            connect_guest(&guest, &network).await?;
+        } else {
+            self.configure(&guest).await?;
+            connect_guest(&guest, &network).await?;
+            self.build(&guest).await?;
         }
-        guest.create(plan).await?;
         let t_container = began.elapsed();
+        if let Some((rows, columns)) = self.init.size() {
+            guest.resize(&self.id, "", rows, columns).await?;
+        }
         guest.start(&self.id).await?;
-        tracing::info!(id = self.id, ?t_scan, ?t_guest, ?t_configure, ?t_container, t_start = ?began.elapsed(),
-            t_total = ?self.created.elapsed(), t_spawn = ?self.timings.t_spawn, "started");
+        tracing::info!(id = self.id, ?t_scan, ?t_guest, ?t_container, t_start = ?began.elapsed(),
+            t_total = ?self.created.elapsed(), "started");
         let state = self.hook_state("running", self.pid());
         // OCI runtime spec, "Lifecycle" 10: a failing poststart hook is logged and changes nothing.
         for error in hooks::run_each(&self.compiled.hooks.poststart, &state).await {
             tracing::warn!(error = crate::error::chain(&error), "a poststart hook failed");
         }
         Ok(())
+    }
+
+    /// Configures the guest and builds the container while the engine is still busy with the network. What fails
+    /// here is told at Start, as it would be there.
+    pub(super) fn prepare(self: &Arc<Self>) {
+        if !self.compiled.network_last {
+            return;
+        }
+        let task = self.clone();
+        let preparing = tokio::spawn(async move {
+            let guest = task.guest().await?;
+            task.configure(&guest).await?;
+            task.build(&guest).await
+        });
+        *super::lock(&self.prepared) = Some(preparing);
+    }
+
+    /// Opens the first process's streams and has the guest build the container up to it.
+    async fn build(&self, guest: &Guest) -> Result<(), TaskError> {
+        self.init.attach(self.open_stdio(guest, &self.init).await?).await;
+        let mut plan = self.compiled.launch.clone();
+        if let Some(first) = plan.process.as_mut() {
+            name_streams(first, &self.init);
+        }
+        guest.create(plan).await
     }
 
     async fn connect_network(&self) -> Result<Network, TaskError> {
@@ -118,7 +135,7 @@ impl Task {
             .map_err(TaskError::launch("the network thread"))?
     }
 
-    async fn configure(&self, guest: &Guest, network: Network) -> Result<(), TaskError> {
+    async fn configure(&self, guest: &Guest) -> Result<(), TaskError> {
         let mut entropy = vec![0; 64];
         rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
             .map_err(TaskError::launch("reading entropy"))?;
@@ -131,7 +148,6 @@ impl Task {
             hostname: self.compiled.launch.hostname.clone(),
             share_tag,
             share_path,
-            network: Some(network).into(),
             ..Default::default()
         };
         guest.configure(&request).await
@@ -156,6 +172,11 @@ impl Task {
             Owner { namespace: &self.around.namespace, container_id: &self.id, exec_id: &process.exec_id };
         Stdio::open(&process.paths, guest.opener(), owner).await
     }
+}
+
+/// `--network none` costs no call.
+async fn connect_guest(guest: &Guest, network: &Network) -> Result<(), TaskError> {
+    if network.interfaces.is_empty() { Ok(()) } else { guest.connect_network(network).await }
 }
 
 /// Tells the guest which streams are open, and that the terminal is what containerd said.
