@@ -70,7 +70,7 @@ def argv(machine: Machine, accel: str) -> list[str]:
         "-device", f"virtserialport,chardev=agent,name={PORT}",
         "-kernel", str(machine.kernel),
         "-initrd", str(machine.initrd),
-        "-append", "console=ttyS0 panic=-1 reboot=t nokaslr",
+        "-append", "console=ttyS0 panic=-1 reboot=t quiet",
     ]  # fmt: skip
 
 
@@ -88,11 +88,18 @@ def boot(machine: Machine, accel: str, deadline: float) -> str | None:
     except _ReadyError:
         return None
     except BoxliteError as error:
-        said = f"; its console ends: {console[-1]}" if console else "; it said nothing"
+        said = f"; its console: {_telling(console)}" if console else "; it said nothing"
         if console or error.message.startswith("gave up"):
             return f"a guest did not come up in {deadline:g} s{said}"
         return error.message
-    return f"QEMU ended: {console[-1] if console else 'without a word'}"
+    return f"QEMU ended: {_telling(console)}"
+
+
+def _telling(console: list[str]) -> str:
+    """Return the line of a console that says most about its end."""
+    words = ("boxlite-agent:", "panic", "qemu")
+    found = [line for word in words for line in console if word in line]
+    return next(iter([*found, *console[-1:]]), "without a word")
 
 
 def choose(
