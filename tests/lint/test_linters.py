@@ -42,9 +42,12 @@ def shell_scripts(sources: list[Path]) -> list[str]:
 def test_rust_is_formatted(root: Path) -> None:
     need("cargo")
     check(
-        ["cargo", "fmt", "--all", "--check", "--manifest-path", "shim-rs/Cargo.toml"],
+        [
+            "cargo", "fmt", "--all", "--check", "--manifest-path", "shim-rs/Cargo.toml",
+            "--", "--color", "never",
+        ],
         root,
-    )
+    )  # fmt: skip
 
 
 @pytest.mark.timeout(COMPILING)
