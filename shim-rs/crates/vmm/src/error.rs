@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::machine::MachineExit;
+use crate::{machine::MachineExit, template::MemoryError};
 
 /// A failure of this crate. No variant repeats its source: print the chain once, at the edge.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +53,9 @@ pub enum VmmError {
         /// QEMU's own words, or ours when it did not answer.
         reason: String,
     },
+    /// A saved machine cannot be used: save another. No instruction of it was executed.
+    #[error("the saved machine is not usable")]
+    SavedMemory(#[source] MemoryError),
     /// The machine has ended; what it last said is in the exit.
     #[error("the machine has ended: {0}")]
     Ended(MachineExit),

@@ -15,8 +15,9 @@
 //! ```
 //!
 //! Order of calls: [`virtiofsd::launch`] (its socket goes into [`MachineConfig::share`]), then
-//! [`Hypervisor::launch`], [`Machine::take_channel`], any number of [`Machine::pause`] and
-//! [`Machine::resume`], and [`Machine::end`]. [`Machine::exited`] may be awaited at any time, by many.
+//! [`Hypervisor::launch`], [`Machine::started`], [`Machine::take_channel`], any number of [`Machine::pause`] and
+//! [`Machine::resume`], and [`Machine::end`]. [`Machine::exited`] may be awaited at any time, by many. A machine may
+//! also start where a saved one stood: see [`template`].
 //!
 //! Every process here is a direct child, watched through a pidfd: no SIGCHLD handler, and nobody else in this
 //! program may reap children with `waitpid(-1)` (the exit would be reported as [`ProcessExit::Unknown`]).
@@ -30,9 +31,10 @@ mod machine;
 mod process;
 pub mod qemu;
 mod socket;
+pub mod template;
 pub mod virtiofsd;
 
 pub use error::VmmError;
-pub use machine::{Accel, Hypervisor, Machine, MachineConfig, MachineExit, Nic, Share};
+pub use machine::{Accel, Hypervisor, Machine, MachineConfig, MachineExit, Nic, Share, Start};
 pub use process::{Process, ProcessExit};
 pub use qemu::Qemu;

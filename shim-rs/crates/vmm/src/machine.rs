@@ -9,7 +9,11 @@ use std::{
 
 use async_trait::async_trait;
 
-use crate::{error::VmmError, process::ProcessExit};
+use crate::{
+    error::VmmError,
+    process::ProcessExit,
+    template::{Image, Saving},
+};
 
 /// What executes guest instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,18 @@ pub struct Share {
     pub socket: OwnedFd,
     /// Name the guest mounts it by, 1 to 36 bytes.
     pub tag: String,
+}
+
+/// How a machine comes to life.
+#[derive(Debug)]
+pub enum Start {
+    /// Its kernel boots.
+    Boot,
+    /// Its kernel boots, and [`Machine::save`] may be called once the guest is where it should be.
+    BootToSave(Saving),
+    /// It goes on where a saved machine of the same shape stood. The kernel's fields of the configuration only say
+    /// what that machine had booted.
+    Restore(Image),
 }
 
 /// Everything a machine is made of. Owns its file descriptors: a launch uses them up, also when it fails.
@@ -65,6 +81,8 @@ pub struct MachineConfig {
     pub nics: Vec<Nic>,
     /// File for the first MiB of console output, created or emptied.
     pub console_log: PathBuf,
+    /// How it comes to life.
+    pub start: Start,
 }
 
 /// Makes machines.
@@ -91,6 +109,24 @@ pub trait Machine: Send + Sync {
 
     /// Start time of that process in clock ticks since boot: with the pid it names this process only.
     fn start_time(&self) -> u64;
+
+    /// Sees the machine to where its processors run. At once for one that boots; one that is restored does not go on
+    /// before this is awaited, once.
+    ///
+    /// # Errors
+    /// [`VmmError::SavedMemory`], [`VmmError::Monitor`] or [`VmmError::Ended`]: what was saved cannot be used, and no
+    /// instruction of it was executed. End the machine then.
+    async fn started(&self) -> Result<(), VmmError> {
+        Ok(())
+    }
+
+    /// Stops the machine, for good, and writes the state it was launched to save. Its memory is complete then.
+    ///
+    /// # Errors
+    /// [`VmmError::Monitor`] (a full disk, for one; or a kind of machine that cannot) or [`VmmError::Ended`].
+    async fn save(&self) -> Result<(), VmmError> {
+        Err(VmmError::Monitor { command: "save", reason: "this machine cannot be saved".to_owned() })
+    }
 
     /// Our end of the channel port: a non-blocking stream. `Some` once, then `None`.
     ///

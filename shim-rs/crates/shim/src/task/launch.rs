@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use boxlite_net::Namespace;
 use boxlite_protocol::{NIC_MAC_PREFIX, PORT_NAME, SHARE_TAG};
-use boxlite_vmm::{Machine, MachineConfig, Nic, Process};
+use boxlite_vmm::{Machine, MachineConfig, Nic, Process, Start};
 
 use super::Host;
 use super::record::{ProcessRecord, Record, Undo};
@@ -247,5 +247,6 @@ fn machine_config(
         share: socket.map(|socket| boxlite_vmm::Share { socket, tag: SHARE_TAG.to_owned() }),
         nics,
         console_log: directory.join("console.log"),
+        start: Start::Boot,
     }
 }

@@ -3,11 +3,11 @@
 //!
 //! Rules: every device is named here, QEMU adds none; everything it talks over is a file descriptor at a
 //! fixed number, so no path of a socket is on the line; values that come from outside have their commas
-//! doubled. The order of devices is the order of their addresses and part of a template's key.
+//! doubled. The order of devices is the order of their addresses and part of a template's key ([`shape`]).
 
 use std::{ffi::OsString, fmt::Write};
 
-use crate::machine::{Accel, MachineConfig, Nic};
+use crate::machine::{Accel, MachineConfig, Nic, Start};
 
 /// File descriptor numbers inside QEMU.
 pub mod fd {
@@ -19,8 +19,12 @@ pub mod fd {
     pub const CONSOLE: i32 = 5;
     /// The vhost-user socket of the share.
     pub const SHARE: i32 = 6;
+    /// Guest memory that was made outside.
+    pub const MEMORY: i32 = 7;
+    /// The state of a saved machine. QEMU opens it through /proc/self/fd, which `file:` takes and `fd:` is for pipes.
+    pub const STATE: i32 = 8;
     /// The first network card's tap; the others follow.
-    pub const TAP: i32 = 7;
+    pub const TAP: i32 = 9;
 }
 
 /// What every guest kernel is told: log to the serial port, and end the machine at once when it panics or
@@ -45,8 +49,15 @@ pub fn arguments(config: &MachineConfig) -> Vec<OsString> {
     line.flags(&["-nodefaults", "-no-user-config", "-no-reboot"]);
     line.option("-display", "none");
     board(config, &mut line);
+    memory(config, &mut line);
     boot(config, &mut line);
+    channel(config, &mut line);
     chardevs(&mut line);
+    devices(config, &mut line);
+    line.arguments
+}
+
+fn devices(config: &MachineConfig, line: &mut Line) {
     if let Some(share) = &config.share {
         line.option("-chardev", format!("socket,id=share,fd={}", fd::SHARE));
         // The queue's size bounds one request: 1024 lets the guest ask for its maximum of 1 MiB.
@@ -56,9 +67,8 @@ pub fn arguments(config: &MachineConfig) -> Vec<OsString> {
         ));
     }
     for (index, nic) in (0..).zip(&config.nics) {
-        network(index, nic, &mut line);
+        network(index, nic, line);
     }
-    line.arguments
 }
 
 fn board(config: &MachineConfig, line: &mut Line) {
@@ -85,13 +95,38 @@ fn board(config: &MachineConfig, line: &mut Line) {
     );
     line.option("-smp", config.vcpus.to_string());
     line.option("-m", format!("{}M", config.memory_mib));
-    // Shared, since the virtiofs daemon reads and writes guest memory itself.
-    line.option("-object", format!("memory-backend-memfd,id=ram,size={}M,share=on", config.memory_mib));
+}
+
+/// Shared, since the virtiofs daemon reads and writes guest memory itself.
+fn memory(config: &MachineConfig, line: &mut Line) {
+    let size = config.memory_mib;
+    line.option(
+        "-object",
+        match config.start {
+            Start::Boot => format!("memory-backend-memfd,id=ram,size={size}M,share=on"),
+            // What is left out of a saved state is memory that is shared and has a name (`x-ignore-shared`).
+            Start::BootToSave(_) | Start::Restore(_) => {
+                format!(
+                    "memory-backend-file,id=ram,size={size}M,share=on,mem-path=/proc/self/fd/{}",
+                    fd::MEMORY
+                )
+            }
+        },
+    );
 }
 
 fn boot(config: &MachineConfig, line: &mut Line) {
+    if let Start::Restore(_) = config.start {
+        // What was booted is in the memory. Held back until the memory is complete.
+        line.option("-incoming", "defer");
+        return;
+    }
     line.option("-kernel", config.kernel.as_os_str().to_owned());
     line.option("-initrd", config.initrd.as_os_str().to_owned());
+    line.option("-append", kernel_command_line(config));
+}
+
+fn kernel_command_line(config: &MachineConfig) -> String {
     let mut append = KERNEL_ARGS.to_owned();
     if config.accel == Accel::Tcg {
         append.push_str(TCG_KERNEL_ARGS);
@@ -100,7 +135,10 @@ fn boot(config: &MachineConfig, line: &mut Line) {
         append.push(' ');
         append.push_str(&config.kernel_args);
     }
-    line.option("-append", append);
+    append
+}
+
+fn channel(config: &MachineConfig, line: &mut Line) {
     let port = doubled(&config.port_name);
     line.option("-chardev", format!("socket,id=agent,fd={}", fd::AGENT));
     // One port, and port 0, which the protocol keeps for a console.
@@ -130,6 +168,23 @@ fn network(index: i32, nic: &Nic, line: &mut Line) {
     ));
 }
 
+/// Everything on the command line that a saved machine must find again, as a text to compare: not the machine's name,
+/// nor how it starts, nor where its kernel lies.
+#[must_use]
+pub fn shape(config: &MachineConfig) -> String {
+    let mut line = Line::default();
+    board(config, &mut line);
+    let mut text = line.text();
+    text.push_str(&kernel_command_line(config));
+    text.push('\n');
+    let mut line = Line::default();
+    channel(config, &mut line);
+    chardevs(&mut line);
+    devices(config, &mut line);
+    text.push_str(&line.text());
+    text
+}
+
 /// A command line under construction.
 #[derive(Debug, Default)]
 struct Line {
@@ -147,6 +202,11 @@ impl Line {
 
     fn flags(&mut self, names: &[&str]) {
         self.arguments.extend(names.iter().map(OsString::from));
+    }
+
+    /// One argument a line. Nothing that goes into [`shape`] is a path, so nothing is lost.
+    fn text(&self) -> String {
+        self.arguments.iter().fold(String::new(), |text, argument| text + &argument.to_string_lossy() + "\n")
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use command_fds::{CommandFdExt, FdMapping};
+use serde_json::json;
 
 use super::{
     argv::{self, fd},
@@ -22,9 +23,10 @@ use crate::{
     capture::lock,
     console::Console,
     error::VmmError,
-    machine::{Machine, MachineConfig, MachineExit},
+    machine::{Machine, MachineConfig, MachineExit, Start},
     process::Process,
     socket,
+    template::{Copying, memory},
 };
 
 /// Console text quoted in errors, in bytes.
@@ -38,6 +40,8 @@ pub(crate) struct QemuMachine {
     console: Console,
     qmp: Qmp,
     requested: AtomicBool,
+    /// A machine to restore: its memory, on the way. Taken by whoever lets it go on.
+    copying: Mutex<Option<Copying>>,
 }
 
 impl QemuMachine {
@@ -55,6 +59,12 @@ impl QemuMachine {
         ];
         if let Some(share) = config.share {
             inherited.push(FdMapping { parent_fd: share.socket, child_fd: fd::SHARE });
+        }
+        let mut copying = None;
+        if let Some(files) = files(config.start, config.memory_mib)? {
+            inherited.push(FdMapping { parent_fd: files.memory, child_fd: fd::MEMORY });
+            inherited.push(FdMapping { parent_fd: files.state, child_fd: fd::STATE });
+            copying = files.copying;
         }
         let taps = config.nics.into_iter().map(|nic| -> OwnedFd { nic.tap });
         inherited
@@ -74,16 +84,59 @@ impl QemuMachine {
             console,
             qmp,
             requested: AtomicBool::new(false),
+            copying: Mutex::new(copying),
         })
     }
 
     async fn command(&self, command: &'static str) -> Result<(), VmmError> {
         match self.qmp.execute(command).await {
             Ok(_) => Ok(()),
+            Err(error) => Err(self.failed(command, error).await),
+        }
+    }
+
+    async fn failed(&self, command: &'static str, error: QmpError) -> VmmError {
+        match error {
             // The monitor closes only when QEMU ends.
-            Err(QmpError::Closed) => Err(VmmError::Ended(self.exited().await)),
-            Err(QmpError::TooOld { found, minimum }) => Err(VmmError::TooOld { found, minimum }),
-            Err(QmpError::Refused { reason }) => Err(VmmError::Monitor { command, reason }),
+            QmpError::Closed => VmmError::Ended(self.exited().await),
+            QmpError::TooOld { found, minimum } => VmmError::TooOld { found, minimum },
+            QmpError::Refused { reason } => VmmError::Monitor { command, reason },
+        }
+    }
+
+    /// Both sides of a save: memory that is shared and has a name stays where it is, and the end is an event.
+    async fn prepare_migration(&self) -> Result<(), QmpError> {
+        let on = |name| json!({ "capability": name, "state": true });
+        let wanted = json!({ "capabilities": [on("x-ignore-shared"), on("events")] });
+        self.qmp.execute_with("migrate-set-capabilities", wanted).await.map(drop)
+    }
+
+    async fn migrate(&self, command: &'static str) -> Result<(), QmpError> {
+        let uri = format!("file:/proc/self/fd/{}", fd::STATE);
+        self.qmp.execute_with(command, json!({ "uri": uri })).await?;
+        self.qmp.migrated().await
+    }
+}
+
+/// What a machine that is saved or restored gets beside its sockets.
+#[derive(Debug)]
+struct Files {
+    memory: OwnedFd,
+    state: OwnedFd,
+    copying: Option<Copying>,
+}
+
+fn files(start: Start, memory_mib: u32) -> Result<Option<Files>, VmmError> {
+    let host = |source| VmmError::Host { action: "make the machine's memory", source };
+    match start {
+        Start::Boot => Ok(None),
+        Start::BootToSave(saving) => {
+            Ok(Some(Files { memory: saving.memory.into(), state: saving.state.into(), copying: None }))
+        }
+        Start::Restore(image) => {
+            let memory = memory::anonymous(u64::from(memory_mib) << 20).map_err(host)?;
+            let copying = Copying::begin(image.memory, memory.try_clone().map_err(host)?)?;
+            Ok(Some(Files { memory: memory.into(), state: image.state.into(), copying: Some(copying) }))
         }
     }
 }
@@ -96,6 +149,31 @@ impl Machine for QemuMachine {
 
     fn start_time(&self) -> u64 {
         self.process.start_time()
+    }
+
+    async fn started(&self) -> Result<(), VmmError> {
+        let Some(copying) = lock(&self.copying).take() else { return Ok(()) };
+        if let Err(error) = self.prepare_migration().await {
+            return Err(self.failed("migrate-set-capabilities", error).await);
+        }
+        // Devices look at their rings in memory while their state is read, and translated code is never looked at
+        // again: no byte may come later.
+        copying.complete().await?;
+        if let Err(error) = self.migrate("migrate-incoming").await {
+            return Err(self.failed("migrate-incoming", error).await);
+        }
+        self.resume().await
+    }
+
+    async fn save(&self) -> Result<(), VmmError> {
+        self.pause().await?;
+        if let Err(error) = self.prepare_migration().await {
+            return Err(self.failed("migrate-set-capabilities", error).await);
+        }
+        match self.migrate("migrate").await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed("migrate", error).await),
+        }
     }
 
     fn take_channel(&self) -> Option<UnixStream> {

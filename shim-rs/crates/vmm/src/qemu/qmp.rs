@@ -34,9 +34,17 @@ pub(crate) enum QmpError {
     Refused { reason: String },
 }
 
+/// What the events of one migration told; QEMU's migration is our saving and restoring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Migration {
+    Completed,
+    Failed,
+}
+
 #[derive(Debug)]
 struct Request {
     command: &'static str,
+    arguments: Option<Value>,
     reply: oneshot::Sender<Result<Value, QmpError>>,
 }
 
@@ -52,6 +60,8 @@ pub(crate) struct Qmp {
 struct Noted {
     /// The reason of SHUTDOWN, when it was the guest's doing.
     shutdown: Option<String>,
+    /// How the migration ended, once it has.
+    migration: Option<Migration>,
     closed: bool,
 }
 
@@ -76,13 +86,52 @@ impl Qmp {
 
     /// Runs a command without arguments and returns QEMU's answer.
     pub(crate) async fn execute(&self, command: &'static str) -> Result<Value, QmpError> {
+        self.request(command, None).await
+    }
+
+    /// Runs a command with arguments and returns QEMU's answer.
+    pub(crate) async fn execute_with(
+        &self,
+        command: &'static str,
+        arguments: Value,
+    ) -> Result<Value, QmpError> {
+        self.request(command, Some(arguments)).await
+    }
+
+    /// Waits for the end of a migration that was begun; needs the capability `events`.
+    pub(crate) async fn migrated(&self) -> Result<(), QmpError> {
+        let mut noted = self.noted.clone();
+        let ended = noted.wait_for(|noted| noted.migration.is_some() || noted.closed);
+        let ended = match tokio::time::timeout(PATIENCE, ended).await {
+            Ok(Ok(noted)) => noted.migration,
+            Ok(Err(_)) => None,
+            Err(_) => return Err(late()),
+        };
+        match ended {
+            Some(Migration::Completed) => Ok(()),
+            Some(Migration::Failed) => Err(self.migration_error().await),
+            None => Err(QmpError::Closed),
+        }
+    }
+
+    /// QEMU's words for a migration that failed.
+    async fn migration_error(&self) -> QmpError {
+        match self.execute("query-migrate").await {
+            Ok(answer) => {
+                let text = answer["error-desc"].as_str().unwrap_or("it failed without a reason");
+                QmpError::Refused { reason: crate::capture::printable(text.as_bytes()) }
+            }
+            Err(error) => error,
+        }
+    }
+
+    async fn request(&self, command: &'static str, arguments: Option<Value>) -> Result<Value, QmpError> {
         let (reply, answer) = oneshot::channel();
         let exchange = async {
-            self.requests.send(Request { command, reply }).await.map_err(|_| QmpError::Closed)?;
+            self.requests.send(Request { command, arguments, reply }).await.map_err(|_| QmpError::Closed)?;
             answer.await.map_err(|_| QmpError::Closed)?
         };
-        let late = |_| QmpError::Refused { reason: format!("no answer in {} s", PATIENCE.as_secs()) };
-        tokio::time::timeout(PATIENCE, exchange).await.map_err(late)?
+        tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| late())?
     }
 
     /// Why the guest shut down, as QEMU told before it closed the monitor. Waits for that close.
@@ -92,6 +141,10 @@ impl Qmp {
         let _ = noted.wait_for(|noted| noted.closed).await;
         noted.borrow().shutdown.clone()
     }
+}
+
+fn late() -> QmpError {
+    QmpError::Refused { reason: format!("no answer in {} s", PATIENCE.as_secs()) }
 }
 
 /// The task's side.
@@ -113,7 +166,7 @@ impl Driver {
                 message = self.message() => message,
                 request = inbox.recv() => match request {
                     Some(request) => {
-                        let result = self.execute(request.command).await;
+                        let result = self.execute(request.command, request.arguments).await;
                         let closed = result.clone().err().filter(|error| *error == QmpError::Closed);
                         // Nobody waits any more when the caller gave up.
                         let _ = request.reply.send(result);
@@ -132,11 +185,15 @@ impl Driver {
     async fn negotiate(&mut self) -> Result<(), QmpError> {
         let greeting = self.message().await?;
         version_check(&greeting)?;
-        self.execute("qmp_capabilities").await.map(drop)
+        self.execute("qmp_capabilities", None).await.map(drop)
     }
 
-    async fn execute(&mut self, command: &'static str) -> Result<Value, QmpError> {
-        let text = format!("{}\n", json!({ "execute": command }));
+    async fn execute(&mut self, command: &'static str, arguments: Option<Value>) -> Result<Value, QmpError> {
+        let mut message = json!({ "execute": command });
+        if let Some(arguments) = arguments {
+            message["arguments"] = arguments;
+        }
+        let text = format!("{message}\n");
         self.socket.write_all(text.as_bytes()).await.map_err(|_| QmpError::Closed)?;
         loop {
             let mut message = self.message().await?;
@@ -160,6 +217,12 @@ impl Driver {
             let reason = data["reason"].as_str().unwrap_or("guest-shutdown").to_owned();
             self.notes.send_modify(|noted| noted.shutdown = Some(reason));
         }
+        let migration = match (event, data["status"].as_str()) {
+            ("MIGRATION", Some("completed")) => Migration::Completed,
+            ("MIGRATION", Some("failed" | "cancelled")) => Migration::Failed,
+            _ => return,
+        };
+        self.notes.send_modify(|noted| noted.migration = Some(migration));
     }
 
     /// The next message. Safe to drop half-way: what was read stays in the buffer.

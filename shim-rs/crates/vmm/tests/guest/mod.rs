@@ -12,7 +12,7 @@ use std::{
     process::Command,
 };
 
-use boxlite_vmm::{Accel, Machine, MachineConfig};
+use boxlite_vmm::{Accel, Machine, MachineConfig, Start};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, ReadHalf, WriteHalf},
     net::UnixStream,
@@ -72,6 +72,7 @@ impl Guest {
             share: None,
             nics: Vec::new(),
             console_log: self.scratch.path().join("console.log"),
+            start: Start::Boot,
         }
     }
 }

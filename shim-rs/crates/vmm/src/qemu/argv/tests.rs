@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::*;
-use crate::machine::Share;
+use crate::{
+    machine::Share,
+    template::{Image, Saving},
+};
 
 fn null() -> OwnedFd {
     File::open("/dev/null").expect("/dev/null").into()
@@ -28,6 +31,7 @@ fn plain() -> MachineConfig {
         share: None,
         nics: Vec::new(),
         console_log: "/run/boxlite/default/0123/console.log".into(),
+        start: Start::Boot,
     }
 }
 
@@ -74,9 +78,52 @@ fn a_share_and_two_cards_are_found_at_their_descriptors() {
 }
 
 #[test]
+fn a_machine_to_save_lives_in_named_memory() {
+    let start = Start::BootToSave(Saving { memory: null().into(), state: null().into() });
+    matches_golden(
+        "save.txt",
+        &MachineConfig { share: share("boxlite"), nics: vec![nic(2)], start, ..plain() },
+    );
+}
+
+#[test]
+fn a_restored_machine_boots_nothing() {
+    let start = Start::Restore(Image { memory: null().into(), state: null().into() });
+    matches_golden(
+        "restore.txt",
+        &MachineConfig { share: share("boxlite"), nics: vec![nic(2)], start, ..plain() },
+    );
+}
+
+#[test]
+fn the_shape_is_of_what_a_saved_machine_must_find_again() {
+    let like = || MachineConfig { share: share("boxlite"), nics: vec![nic(2)], ..plain() };
+    let same = MachineConfig {
+        name: "another".to_owned(),
+        kernel: "/elsewhere/vmlinux".into(),
+        console_log: "/elsewhere".into(),
+        start: Start::Restore(Image { memory: null().into(), state: null().into() }),
+        ..like()
+    };
+    assert_eq!(shape(&like()), shape(&same));
+    for other in [
+        MachineConfig { accel: Accel::Kvm, ..like() },
+        MachineConfig { vcpus: 2, ..like() },
+        MachineConfig { memory_mib: 256, ..like() },
+        MachineConfig { kernel_args: "debug".to_owned(), ..like() },
+        MachineConfig { port_name: "other".to_owned(), ..like() },
+        MachineConfig { share: None, ..like() },
+        MachineConfig { nics: vec![nic(2), nic(3)], ..like() },
+        MachineConfig { nics: vec![nic(3)], ..like() },
+    ] {
+        assert_ne!(shape(&like()), shape(&other), "{other:?}");
+    }
+}
+
+#[test]
 fn cards_keep_their_descriptors_without_a_share() {
     let line = text(&MachineConfig { nics: vec![nic(2)], ..plain() });
-    assert!(line.contains("tap,id=net0,fd=7,"));
+    assert!(line.contains("tap,id=net0,fd=9,"));
     assert!(!line.contains("vhost-user-fs"));
 }
 
@@ -96,7 +143,7 @@ fn commas_cannot_add_a_property() {
     assert!(line.contains("tag=t,,queue-size=2\n"));
     // These options take one plain value: QEMU does not split it.
     assert!(line.contains("    /with,comma/vmlinux\n"));
-    assert!(line.contains("quiet boxlite.list=a,b\n"));
+    assert!(line.contains(" boxlite.list=a,b\n"));
 }
 
 #[test]
