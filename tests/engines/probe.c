@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What busybox cannot do, for the test image.
 //   probe euid                prints the effective user; busybox gives up setuid
+//   probe clock               prints the time and the clocks' resolution, all in ns
 //   probe udp-echo PORT       sends each datagram back to where it came from
 //   probe udp-send HOST PORT  sends stdin as a datagram, prints the answer
 #include <arpa/inet.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 static char data[65536];
@@ -53,14 +55,29 @@ static int udp_send(const char *host, int port)
     return write(1, data, n) == n ? 0 : 1;
 }
 
+static int clock_facts(void)
+{
+    struct timespec now, real, monotonic;
+    if (clock_gettime(CLOCK_REALTIME, &now) < 0 || clock_getres(CLOCK_REALTIME, &real) < 0
+        || clock_getres(CLOCK_MONOTONIC, &monotonic) < 0) {
+        perror("clock");
+        return 1;
+    }
+    printf("%lld%09ld %ld %ld\n", (long long)now.tv_sec, now.tv_nsec, real.tv_nsec,
+           monotonic.tv_nsec);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "clock") == 0)
+        return clock_facts();
     if (argc == 2 && strcmp(argv[1], "euid") == 0)
         return printf("%u\n", geteuid()) > 0 ? 0 : 1;
     if (argc == 3 && strcmp(argv[1], "udp-echo") == 0)
         return udp_echo(atoi(argv[2]));
     if (argc == 4 && strcmp(argv[1], "udp-send") == 0)
         return udp_send(argv[2], atoi(argv[3]));
-    fputs("usage: probe euid | udp-echo PORT | udp-send HOST PORT\n", stderr);
+    fputs("usage: probe clock | euid | udp-echo PORT | udp-send HOST PORT\n", stderr);
     return 2;
 }
