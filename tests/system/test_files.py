@@ -10,6 +10,7 @@ from tests.engines import images
 from tests.engines.command import Word
 from tests.engines.docker import Docker
 from tests.engines.images import TESTER, TESTER_UID
+from tests.engines.waiting import until
 from tests.system.both import Both, Inside
 
 
@@ -89,6 +90,29 @@ def test_a_bind_is_the_same_files_both_ways_at_once(
         return [seen, (there / "from-guest").read_text(), *again.lines]
 
     assert inside.same(scenario)[:3] == ["host", "guest\n", "changed"]
+
+
+def test_a_file_that_grows_is_read_whole_or_not_yet(
+    inside: Inside, shared: Shared
+) -> None:
+    script = (
+        "touch /rw/reading; while :; do now=$(cat /rw/live); case $now in"
+        " old) ;; 'new and longer') echo whole; exit;; *) echo half: $now; exit;; esac;"
+        "done"
+    )
+
+    def scenario(docker: Docker, container: str) -> str:
+        there = shared.of(docker) / "rw"
+        (there / "live").write_text("old\n")
+        with docker.background("exec", container, "sh", "-c", script) as reading:
+            until("it reads", (there / "reading").exists)
+            # One write over the old content: nobody may see a part of it.
+            with (there / "live").open("r+") as file:
+                file.write("new and longer\n")
+            out, _ = reading.communicate(timeout=15)
+            return out.decode()
+
+    assert inside.same(scenario) == "whole\n"
 
 
 def test_a_large_file_is_the_same_through_a_bind(
