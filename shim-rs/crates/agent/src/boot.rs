@@ -39,7 +39,7 @@ pub(crate) fn prepare() -> Result<(), Fault> {
     open_console()?;
     mount("cgroup2", CGROUPS, "cgroup2", quiet, None)?;
     enable_controllers()?;
-    configure::raise_loopback()
+    configure::prepare_network()
 }
 
 /// The port the host named ours.
