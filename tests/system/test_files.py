@@ -95,24 +95,23 @@ def test_a_bind_is_the_same_files_both_ways_at_once(
 def test_a_file_that_grows_is_read_whole_or_not_yet(
     inside: Inside, shared: Shared
 ) -> None:
+    # Its size is known before the change, its content is not.
     script = (
-        "touch /rw/reading; while :; do now=$(cat /rw/live); case $now in"
-        " old) ;; 'new and longer') echo whole; exit;; *) echo half: $now; exit;; esac;"
-        "done"
+        "stat /rw/live >/dev/null; touch /rw/known; until [ -e /rw/grown ]; do"
+        " stat /rw/live >/dev/null; done; cat /rw/live"
     )
 
     def scenario(docker: Docker, container: str) -> str:
         there = shared.of(docker) / "rw"
         (there / "live").write_text("old\n")
         with docker.background("exec", container, "sh", "-c", script) as reading:
-            until("it reads", (there / "reading").exists)
-            # One write over the old content: nobody may see a part of it.
-            with (there / "live").open("r+") as file:
-                file.write("new and longer\n")
+            until("it knows the file", (there / "known").exists)
+            (there / "live").write_text("new and longer\n")
+            (there / "grown").touch()
             out, _ = reading.communicate(timeout=15)
             return out.decode()
 
-    assert inside.same(scenario) == "whole\n"
+    assert inside.same(scenario) == "new and longer\n"
 
 
 def test_a_large_file_is_the_same_through_a_bind(
