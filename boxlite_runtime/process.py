@@ -6,7 +6,8 @@ Owns: starting a program, waiting for it, and turning its failure into a
 Does not own: what to run. No shell is ever involved.
 
 Call order: ``run`` for something short whose output is wanted afterwards,
-``stream`` for a long build whose lines are wanted as they come.
+``stream`` for a long build whose lines are wanted as they come, ``attached``
+for what talks to a terminal.
 """
 
 import os
@@ -15,8 +16,8 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from os import PathLike, fspath
 
@@ -127,6 +128,24 @@ def stream(
     return Completed(process.returncode, "\n".join(tail), "")
 
 
+@contextmanager
+def attached(argv: Argv, terminal: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program on a terminal for as long as the block lasts.
+
+    ``terminal`` becomes its stdin, stdout and stderr. What still runs at the
+    end of the block is ended. Raises as ``run`` does where it cannot start.
+    """
+    words = [fspath(word) for word in argv]
+    process = _spawn(
+        words, None, None, merge_stderr=False, stdin=False, terminal=terminal
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            _end_group(process)
+
+
 def _spawn(
     words: list[str],
     cwd: str | PathLike[str] | None,
@@ -134,13 +153,21 @@ def _spawn(
     *,
     merge_stderr: bool,
     stdin: bool,
+    terminal: int | None = None,
 ) -> subprocess.Popen[bytes]:
+    ends: tuple[int, int, int] = (
+        subprocess.PIPE if stdin else subprocess.DEVNULL,
+        subprocess.PIPE,
+        subprocess.STDOUT if merge_stderr else subprocess.PIPE,
+    )
+    if terminal is not None:
+        ends = (terminal, terminal, terminal)
     try:
         return subprocess.Popen(  # noqa: S603  (no shell; the caller owns argv)
             words,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if merge_stderr else subprocess.PIPE,
+            stdin=ends[0],
+            stdout=ends[1],
+            stderr=ends[2],
             cwd=cwd,
             env=None if env is None else {**os.environ, **env},
             # A group of its own, so that giving up also ends its children.
