@@ -8,6 +8,7 @@ mod translate;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use boxlite_protocol::ttrpc;
@@ -65,6 +66,16 @@ impl Service {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.lock().is_empty()
+    }
+
+    /// Resolves when nobody has given this shim a task, or has one here, at the end of some stretch of `patience`.
+    pub async fn forgotten(&self, patience: Duration) {
+        loop {
+            tokio::time::sleep(patience).await;
+            if self.is_idle() {
+                return;
+            }
+        }
     }
 
     /// Ends the shim.

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use containerd_shim::{Flags, parse};
 
+pub use self::serve::both_versions;
 use crate::error::{TaskError, chain};
 
 /// What the shim is called in containerd's configuration.

@@ -61,24 +61,17 @@ async fn run(flags: &Flags) -> Result<(), TaskError> {
     tracing::info!(id = flags.id, namespace = flags.namespace, "serving");
 
     sweep::in_background();
-    let forgotten = async {
-        loop {
-            tokio::time::sleep(FORGOTTEN).await;
-            if service.is_idle() {
-                return;
-            }
-        }
-    };
     tokio::select! {
         () = service.ended() => {}
-        () = forgotten => tracing::warn!(id = flags.id, "no task, ending"),
+        () = service.forgotten(FORGOTTEN) => tracing::warn!(id = flags.id, "no task, ending"),
     }
     publisher.flush().await;
     server.shutdown().await.map_err(TaskError::launch("closing the socket"))
 }
 
 /// The same service under the names of Task API 2 and 3, which differ in nothing else.
-fn both_versions(service: &Service) -> HashMap<String, TtrpcService> {
+#[must_use]
+pub fn both_versions(service: &Service) -> HashMap<String, TtrpcService> {
     const V2: &str = "containerd.task.v2.Task";
     const V3: &str = "containerd.task.v3.Task";
     let make = || {
