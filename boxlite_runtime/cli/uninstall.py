@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from boxlite_runtime.errors import BoxliteError
-from boxlite_runtime.installer import apply, daemons, plan
+from boxlite_runtime.installer import apply, daemons, docker_config, plan
 from boxlite_runtime.installer import journal as journals
 from boxlite_runtime.installer.journal import Kind
 from boxlite_runtime.paths import Layout, host_layout
@@ -38,19 +38,22 @@ def uninstall(root: Path, force: bool, dry_run: bool, as_json: bool) -> None:
     layout = replace(host_layout(), root=root)
     journal = journals.load(layout.journal)
     decided = plan.uninstall(journal, _contents(journal))
+    forgotten = True
     if not dry_run:
         if root == Path("/") and not force:
             _refuse_while_running(journal)
         apply.apply(decided, journal)
-        if root == Path("/") and decided.touches(Kind.DOCKER):
-            daemons.reload_docker(expect_runtime=False)
         _remove_state(layout)
+        if root == Path("/") and decided.touches(Kind.DOCKER):
+            forgotten = _tell_docker(layout)
     lines = [action.describe() for action in decided.actions]
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, "actions": lines}, indent=2))
         return
     for line in lines or ["nothing is installed"]:
         click.echo(line)
+    if not forgotten:
+        click.echo("note: dockerd forgets the runtime when it is restarted")
     if decided.touches(Kind.CONTAINERD):
         click.echo("note: containerd forgets the runtime when it is restarted")
 
@@ -72,6 +75,15 @@ def _refuse_while_running(journal: journals.Journal) -> None:
             f"{len(running)} containers still run under boxlite",
             hint="Stop them first, or use --force and leave them without a runtime.",
         )
+
+
+def _tell_docker(layout: Layout) -> bool:
+    """Have a running dockerd reread its file; tell whether that is enough."""
+    file = layout.docker_config
+    if not docker_config.names_runtimes(file.read_text() if file.exists() else None):
+        return daemons.dockerd_pid() is None
+    daemons.reload_docker(expect_runtime=False)
+    return True
 
 
 def _remove_state(layout: Layout) -> None:

@@ -68,6 +68,15 @@ def has_runtime(text: str) -> bool:
     return isinstance(runtimes, dict) and RUNTIME_NAME in runtimes
 
 
+def names_runtimes(text: str | None) -> bool:
+    """Tell whether a daemon.json names any runtime.
+
+    dockerd rereads its runtimes only from a file that does: the last one
+    that is taken out stays known until dockerd is restarted.
+    """
+    return "runtimes" in _parse(text)
+
+
 def _parse(text: str | None) -> dict[str, Any]:
     # dockerd accepts a byte order mark; json does not.
     content = (text or "").removeprefix("\ufeff")

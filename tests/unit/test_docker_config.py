@@ -79,6 +79,14 @@ def test_a_default_that_no_longer_exists_is_removed_too() -> None:
     assert json.loads(docker_config.without_runtime(text)) == {}
 
 
+def test_a_file_that_names_no_runtime_is_known_as_one() -> None:
+    added = docker_config.with_runtime('{"debug": true}', ENTRY)
+
+    assert docker_config.names_runtimes(added)
+    assert not docker_config.names_runtimes(docker_config.without_runtime(added))
+    assert not docker_config.names_runtimes(None)
+
+
 def test_the_published_sample_is_what_is_written(source: Path) -> None:
     sample = json.loads((source / "install/docker/daemon.json").read_text())
 
