@@ -77,6 +77,23 @@ fn socket_address(call: &Call, group: &str) -> String {
     options.socket_address(group)
 }
 
+/// Removes the socket a shim that was killed left behind. A newer containerd may have named another directory, which
+/// only `start` was told: there the socket is containerd's to sweep with the directory.
+pub(super) fn remove_socket(flags: &Flags) -> std::io::Result<()> {
+    let options =
+        StartOpts { address: flags.address.clone(), namespace: flags.namespace.clone(), ..StartOpts::default() };
+    let address = options.socket_address(&flags.id);
+    let path = Path::new(address.trim_start_matches("unix://"));
+    // One that still answers belongs to a shim that lives.
+    if UnixStream::connect(path).is_ok() {
+        return Ok(());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// A path socket in a directory of root's alone (an abstract one is reachable from every host-network container).
 fn listen(path: &Path) -> Result<UnixListener, TaskError> {
     let bind = || -> std::io::Result<UnixListener> {

@@ -2,8 +2,7 @@
 //! `linux.resources` as files of the container's cgroup in the guest (cgroup v2, whatever the host has). The values
 //! of v1 are converted as runc does.
 //!
-//! Left out on purpose: what speaks of the host's CPUs, memory nodes and disks by number, and swap, which the guest
-//! does not have: a limit on it would name a file that is not there.
+//! Left out on purpose: what speaks of the host's CPUs, memory nodes and disks by number.
 
 use std::collections::HashMap;
 
@@ -27,6 +26,7 @@ const UNIFIED: &[&str] = &[
     "memory.max",
     "memory.min",
     "memory.oom.group",
+    "memory.swap.max",
     "pids.max",
 ];
 
@@ -105,6 +105,13 @@ fn memory_files(
     }
     files.extend(reservation.map(|bytes| file("memory.low", limited(bytes))));
     files.extend(limit.map(|bytes| file("memory.max", limited(bytes))));
+    // The machine has no swap; the file is what a look into it expects. cgroup v1 counted memory and swap together.
+    let swap = match (memory.swap().filter(|swap| *swap != 0), limit) {
+        (Some(..=-1), _) => Some(-1),
+        (Some(swap), Some(limit @ 1..)) => Some(swap - limit),
+        _ => None,
+    };
+    files.extend(swap.map(|bytes| file("memory.swap.max", limited(bytes))));
     if memory.disable_oom_killer() == Some(true) {
         warnings.push("disableOOMKiller is not applied: cgroup v2 has no such switch".into());
     }
@@ -208,9 +215,7 @@ fn unified(
             return Err(Refusal::invalid(field, "must be the name of a file"));
         }
         let number = |word: &str| word == "max" || word.parse::<i64>().is_ok();
-        if name == "memory.swap.max" {
-            // Kubernetes sends it for each container; without swap any value holds.
-        } else if !UNIFIED.contains(&name.as_str()) {
+        if !UNIFIED.contains(&name.as_str()) {
             warnings.push(format!("cgroup file {name:?} is not applied"));
         } else if value.split(' ').all(number) {
             files.retain(|earlier| earlier.name != *name);

@@ -13,6 +13,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use super::Owner;
+use crate::error::chain;
+use crate::host_cgroup::HostCgroup;
 use super::sink::Sink;
 
 /// How long a logger may take to say that it is ready, as in containerd.
@@ -93,6 +95,10 @@ pub(super) async fn start(uri: &str, owner: Owner<'_>) -> Result<[Option<Sink>; 
             FdMapping { parent_fd: ready, child_fd: 5 },
         ])?;
     let mut child = tokio::process::Command::from(command).spawn()?;
+    // It outlives the container, whose cgroup must be removable.
+    if let Some(Err(error)) = child.id().map(HostCgroup::leave) {
+        tracing::warn!(error = chain(&error), "the log program stays in the container's cgroup");
+    }
     // Reaped when it ends, whenever that is.
     tokio::spawn(async move { child.wait().await });
     let mut ready = pipe::Receiver::from_owned_fd(ready_read)?;

@@ -20,6 +20,7 @@ fn limits_of_v1_become_files_of_v2() {
         [
             "memory.low=33554432",
             "memory.max=67108864",
+            "memory.swap.max=67108864",
             "cpu.weight=39",
             "cpu.max=150000 100000",
             "pids.max=100"
