@@ -21,13 +21,19 @@ fn root_of(process: &Process) -> PathBuf {
 /// Waits until the daemon has made the share its root. It tells nobody, so this looks, with a deadline.
 async fn served(process: &Process, name: &str) {
     let looking = async {
-        while !root_of(process).join(name).exists() {
+        while !root_of(process).join(name).exists() || roots(process) != 1 {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), looking)
         .await
         .expect("the daemon took its root");
+}
+
+/// Mounts on `/` in the process's namespace: two while the old root lies under or over the new one.
+fn roots(process: &Process) -> usize {
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", process.pid())).unwrap_or_default();
+    mounts.lines().filter(|line| line.split(' ').nth(4) == Some("/")).count()
 }
 
 #[tokio::test]
