@@ -27,6 +27,7 @@
 mod capture;
 mod console;
 mod error;
+pub mod host_tsc;
 mod machine;
 mod process;
 pub mod qemu;

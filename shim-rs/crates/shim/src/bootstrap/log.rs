@@ -26,15 +26,16 @@ impl Write for Fifo {
     }
 }
 
-/// Installs the subscriber and a panic hook that logs before the process aborts.
-pub(super) fn init(debug: bool) {
+/// Installs the subscriber and a panic hook that logs before the process aborts. containerd's `-debug` goes before
+/// the configuration's level.
+pub(super) fn init(debug: bool, level: Option<&str>) {
     let open = OpenOptions::new()
         .read(true)
         .write(true)
         .custom_flags(i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0))
         .open("log");
     let Ok(file) = open else { return };
-    let level = if debug { "debug" } else { "info" };
+    let level = if debug { "debug" } else { level.unwrap_or("info") };
     let filter = EnvFilter::new(format!("{level},ttrpc=off,yamux=off"));
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)

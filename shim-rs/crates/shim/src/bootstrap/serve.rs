@@ -14,6 +14,7 @@ use containerd_shim::Flags;
 use containerd_shim_protos::shim_async::{Task as TaskService, create_task};
 
 use super::log;
+use crate::config::Config;
 use crate::error::TaskError;
 use crate::events::Publisher;
 use crate::service::Service;
@@ -31,7 +32,10 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     if flags.socket.is_empty() {
         return Err(TaskError::Invalid { what: "this program is started by containerd".to_owned() });
     }
-    log::init(flags.debug);
+    boxlite_vmm::host_tsc::begin();
+    // The engine names its file only with Create; a wrong one is refused there, with words.
+    let level = Config::load(None, None).map(|config| config.log.level);
+    log::init(flags.debug, level.ok().as_deref());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()

@@ -23,7 +23,8 @@ use crate::{
     capture::lock,
     console::Console,
     error::VmmError,
-    machine::{Machine, MachineConfig, MachineExit, Start},
+    host_tsc,
+    machine::{Accel, Machine, MachineConfig, MachineExit, Start},
     process::Process,
     socket,
     template::{Copying, memory},
@@ -45,7 +46,11 @@ pub(crate) struct QemuMachine {
 }
 
 impl QemuMachine {
-    pub(crate) fn launch(config: MachineConfig) -> Result<Self, VmmError> {
+    pub(crate) fn launch(mut config: MachineConfig) -> Result<Self, VmmError> {
+        if let (Accel::Tcg, Some(khz)) = (config.accel, host_tsc::khz()) {
+            // Not part of a template's shape: it is measured, and never twice the same.
+            config.kernel_args.push_str(&format!(" tsc_early_khz={khz}"));
+        }
         let arguments = argv::arguments(&config);
         let monitor = socket::pair("make the monitor's socket")?;
         let channel = socket::pair("make the channel's socket")?;
