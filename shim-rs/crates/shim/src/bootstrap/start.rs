@@ -80,8 +80,11 @@ fn socket_address(call: &Call, group: &str) -> String {
 /// Removes the socket a shim that was killed left behind. A newer containerd may have named another directory, which
 /// only `start` was told: there the socket is containerd's to sweep with the directory.
 pub(super) fn remove_socket(flags: &Flags) -> std::io::Result<()> {
-    let options =
-        StartOpts { address: flags.address.clone(), namespace: flags.namespace.clone(), ..StartOpts::default() };
+    let options = StartOpts {
+        address: flags.address.clone(),
+        namespace: flags.namespace.clone(),
+        ..StartOpts::default()
+    };
     let address = options.socket_address(&flags.id);
     let path = Path::new(address.trim_start_matches("unix://"));
     // One that still answers belongs to a shim that lives.
