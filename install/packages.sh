@@ -19,9 +19,22 @@ at_least() { [[ $(printf '%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
 
 # A newer client without a daemon is not an engine: only dockerd counts.
 have_engine() {
-    local version
-    version=$(dockerd --version 2>/dev/null | sed -E 's/.*version ([0-9.]+).*/\1/')
-    [[ -n $version ]] && at_least "$version" 23 && command -v containerd runc >/dev/null
+    local version program
+    for program in docker dockerd containerd runc; do
+        command -v "$program" >/dev/null || return 1
+    done
+    version=$(dockerd --version | sed -E 's/.*version ([0-9.]+).*/\1/')
+    at_least "$version" 23
+}
+
+# Debian's engine would push out Docker's own packages: not for us to decide.
+refuse_old_docker_ce() {
+    if have_package docker-ce || have_package containerd.io; then
+        echo "Docker's own packages are installed, but not all of docker, dockerd 23" >&2
+        echo "or later, containerd and runc. Bring them up to date, then run" >&2
+        echo "install/quickstart again: apt-get install docker-ce docker-ce-cli containerd.io" >&2
+        exit 3
+    fi
 }
 
 candidate() { apt-cache policy "$1" | sed -n 's/^  Candidate: //p'; }
@@ -55,7 +68,10 @@ install_packages() {
     for package in "${machine_packages[@]}"; do
         have_package "$package" || newer+=("$package")
     done
-    have_engine || newer+=("${engine_packages[@]}")
+    if ! have_engine; then
+        refuse_old_docker_ce
+        newer+=("${engine_packages[@]}")
+    fi
     ((${#missing[@]} + ${#newer[@]})) || return 0
     if ! command -v apt-get >/dev/null; then
         echo "This host has no apt-get. Install these, or what corresponds to" >&2
