@@ -71,6 +71,17 @@ pub enum TemplateMode {
     Required,
 }
 
+/// A container's annotation says it in the plan's words.
+impl From<crate::plan::TemplateMode> for TemplateMode {
+    fn from(mode: crate::plan::TemplateMode) -> Self {
+        match mode {
+            crate::plan::TemplateMode::Off => Self::Off,
+            crate::plan::TemplateMode::Auto => Self::Auto,
+            crate::plan::TemplateMode::Required => Self::Required,
+        }
+    }
+}
+
 /// `[machine]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -9,7 +9,7 @@
 //! `next_event` has a deadline.
 
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use boxlite_protocol::agent::{
     ConfigureRequest, ContainerRef, CreateContainerRequest, Empty, Event, ExecRequest, ProcessRef,
@@ -34,6 +34,8 @@ use crate::error::TaskError;
 const QUICK: Duration = Duration::from_secs(10);
 /// A call that mounts, forks and executes.
 const SLOW: Duration = Duration::from_secs(60);
+/// Random bytes a guest is given.
+const ENTROPY: usize = 64;
 /// Longest text of the guest's that is passed on, in characters.
 const MAX_TEXT: usize = 1024;
 
@@ -199,6 +201,19 @@ impl Guest {
     pub async fn next_event(&self) -> Result<Event, TaskError> {
         self.agent.next_event(Context::default(), &Empty::default()).await.map_err(|e| failed(&e))
     }
+}
+
+/// A first call with what makes any guest its own: the clock, read now, and random numbers. The caller adds the rest.
+///
+/// # Errors
+/// The kernel gives no random numbers.
+pub fn first_call() -> Result<ConfigureRequest, TaskError> {
+    let mut entropy = vec![0; ENTROPY];
+    rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
+        .map_err(TaskError::launch("reading entropy"))?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let realtime_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+    Ok(ConfigureRequest { realtime_ns, entropy, ..Default::default() })
 }
 
 fn container(container_id: &str) -> ContainerRef {

@@ -7,6 +7,7 @@
 //! - [`bootstrap`]: how containerd starts, describes and cleans up a shim
 //! - [`service`]: requests in, answers out
 //! - [`task`]: the life of one container
+//! - [`template`]: machines saved once, for others to start from
 //! - [`plan`]: from an OCI spec to what is to be done; decides everything, does nothing
 //! - [`share`], [`host_cgroup`], [`hooks`]: what is done on the host
 //! - [`stdio`], [`events`]: what flows back
@@ -19,6 +20,7 @@ pub mod guest;
 pub mod hooks;
 pub mod host_cgroup;
 mod host_facts;
+mod machine;
 pub mod options;
 pub mod plan;
 pub mod service;
@@ -26,3 +28,4 @@ pub mod share;
 pub mod stdio;
 mod sweep;
 pub mod task;
+pub mod template;

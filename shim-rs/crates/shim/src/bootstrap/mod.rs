@@ -2,7 +2,7 @@
 //! How containerd calls the binary: the actions `start`, `delete` and `-info`, and the server that `start` leaves behind.
 //!
 //! Everything about both bootstrap protocols is in [`protocol`], pure. [`start`] makes the server, [`serve`] is it,
-//! [`delete`] cleans up after one that was killed, [`info`] describes the runtime.
+//! [`delete`] cleans up after one that was killed, [`info`] describes the runtime. [`template`] is for `boxlite template`.
 //!
 //! ```text
 //!  containerd ── start ──▶ socket made here, server spawned with it as fd 3 ──▶ address on stdout, at once
@@ -16,6 +16,7 @@ mod log;
 mod protocol;
 mod serve;
 mod start;
+mod template;
 
 use std::process::ExitCode;
 
@@ -31,9 +32,13 @@ pub const RUNTIME_NAME: &str = "io.containerd.boxlite.v1";
 #[must_use]
 pub fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let done = match parse(&arguments) {
-        Ok(flags) => dispatch(&flags),
-        Err(error) => Err(TaskError::Invalid { what: error.to_string() }),
+    let done = match arguments.split_first() {
+        // Ours, not containerd's, and its arguments are not flags of a shim.
+        Some((first, rest)) if first == "template" => template::run(rest),
+        _ => match parse(&arguments) {
+            Ok(flags) => dispatch(&flags),
+            Err(error) => Err(TaskError::Invalid { what: error.to_string() }),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

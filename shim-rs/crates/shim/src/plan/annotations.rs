@@ -12,6 +12,8 @@ const PREFIX: &str = "io.boxlite.";
 const MEMORY: &str = "io.boxlite.memory_mib";
 const VCPUS: &str = "io.boxlite.vcpus";
 const TEMPLATE: &str = "io.boxlite.template";
+/// The ones that say how large the machine is to be.
+pub const SIZES: [&str; 2] = [MEMORY, VCPUS];
 const CRI_TYPE: &str = "io.kubernetes.cri.container-type";
 const CRI_SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
 const CRI_MEMORY: &str = "io.kubernetes.cri.sandbox-memory";

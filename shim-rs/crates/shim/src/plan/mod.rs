@@ -40,7 +40,7 @@ use mounts::Mounts;
 use namespaces::Namespaces;
 use oci_spec::runtime::{Linux, LinuxCpu, Root, Spec};
 
-pub use annotations::{Role, TemplateMode};
+pub use annotations::{Role, SIZES, TemplateMode};
 pub use cgroup::{compile_resources, load_resources};
 pub use hooks::HostHooks;
 pub use mounts::ShareItem;

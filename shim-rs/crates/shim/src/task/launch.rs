@@ -6,23 +6,29 @@
 //! namespaces: QEMU is born in the container's network namespace, so its pid is the task's from the first moment.
 //!
 //! Order: run directory, cgroup, { network namespace, share with virtiofsd, taps, QEMU } on the thread, then the
-//! host hooks, while the guest boots.
+//! host hooks, while the guest boots. A machine from a template is seen to run before its pid is told to anybody: when
+//! it does not, everything is unmade and made once more for a machine that boots (ADR 0013).
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use boxlite_net::Namespace;
-use boxlite_protocol::{NIC_MAC_PREFIX, PORT_NAME, SHARE_TAG};
-use boxlite_vmm::{Machine, MachineConfig, Nic, Process, Start};
+use boxlite_vmm::{Machine, MachineConfig, Process};
 
 use super::Host;
 use super::record::{ProcessRecord, Record, Undo};
-use crate::config::Config;
+use crate::config::{Config, TemplateMode};
 use crate::error::TaskError;
+use crate::guest::Greeting;
 use crate::host_cgroup::{CgroupHost, HostCgroup};
-use crate::plan::{CompiledTask, NetworkPlan};
+use crate::machine::{self, Parts, open_taps};
+use crate::plan::{self, CompiledTask, NetworkPlan};
 use crate::share::{self, ShareMount};
+use crate::template::{self, Entry};
+
+/// How long a machine may take to go on from a template: some 50 ms, and more when many start at once.
+const RESTORE: Duration = Duration::from_secs(10);
 
 /// What a launch made.
 pub(super) struct Launched {
@@ -31,6 +37,8 @@ pub(super) struct Launched {
     pub(super) namespace: Arc<Namespace>,
     pub(super) record: Record,
     pub(super) timings: Timings,
+    /// Whether the guest boots, or goes on from a template.
+    pub(super) greeting: Greeting,
 }
 
 /// How long the steps took.
@@ -40,15 +48,25 @@ pub(super) struct Timings {
     pub(super) t_net: Duration,
     pub(super) t_share: Duration,
     pub(super) t_spawn: Duration,
+    pub(super) t_restore: Duration,
 }
 
 /// What the thread needs, owned.
+#[derive(Clone)]
 struct Order {
     id: String,
     config: Config,
     compiled: CompiledTask,
     rootfs: Vec<share::Mount>,
     host: Arc<dyn Host>,
+}
+
+/// Why there is no machine.
+enum NotLaunched {
+    /// What was asked for cannot be.
+    Failed(TaskError),
+    /// The template did not hold what it promised; a machine that boots may.
+    Template { name: String, error: TaskError },
 }
 
 /// Makes everything for `compiled`; on failure nothing is left.
@@ -60,34 +78,77 @@ pub(super) async fn launch(
     run_directory: &Path,
     host: &Arc<dyn Host>,
 ) -> Result<Launched, TaskError> {
-    let mut record =
-        Record::create(run_directory.to_owned()).map_err(TaskError::launch("making the run directory"))?;
-    let order = Order {
+    let mut order = Order {
         id: id.to_owned(),
         config: config.clone(),
         compiled: compiled.clone(),
         rootfs,
         host: host.clone(),
     };
+    if let Some(mode) = compiled.template {
+        order.config.template.mode = mode.into();
+    }
+    let (name, error) = match attempt(&order, run_directory).await {
+        Ok(launched) => return Ok(launched),
+        Err(NotLaunched::Failed(error)) => return Err(error),
+        Err(NotLaunched::Template { name, error }) => (name, error),
+    };
+    if order.config.template.mode == TemplateMode::Required {
+        return Err(error);
+    }
+    tracing::warn!(id, template = name, error = crate::error::chain(&error), "template unusable, booting");
+    order.config.template.mode = TemplateMode::Off;
+    attempt(&order, run_directory).await.map_err(|failed| match failed {
+        NotLaunched::Failed(error) | NotLaunched::Template { error, .. } => error,
+    })
+}
+
+async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLaunched> {
+    let mut record = Record::create(run_directory.to_owned())
+        .map_err(TaskError::launch("making the run directory"))
+        .map_err(NotLaunched::Failed)?;
     let runtime = tokio::runtime::Handle::current();
+    let owned = order.clone();
     let thread = move || {
         let _context = runtime.enter();
-        let made = build(&order, &mut record);
+        let made = build(&owned, &mut record);
         (record, made)
     };
-    let (record, made) = on_thread("launch", thread).await?;
-    match made {
-        Ok(built) => Ok(Launched {
-            machine: Arc::from(built.machine),
-            virtiofsd: built.virtiofsd,
-            namespace: Arc::new(built.namespace),
-            record,
-            timings: built.timings,
-        }),
+    let (record, made) = on_thread("launch", thread).await.map_err(NotLaunched::Failed)?;
+    let mut built = match made {
+        Ok(built) => built,
         Err(error) => {
             unmake(record).await;
-            Err(error)
+            return Err(NotLaunched::Failed(error));
         }
+    };
+    let began = Instant::now();
+    if let Some(template) = built.template
+        && let Err(error) = restored(&*built.machine).await
+    {
+        drop(built.machine);
+        unmake(record).await;
+        return Err(NotLaunched::Template { name: template.name(), error });
+    }
+    built.timings.t_restore = began.elapsed();
+    Ok(Launched {
+        machine: Arc::from(built.machine),
+        virtiofsd: built.virtiofsd,
+        namespace: Arc::new(built.namespace),
+        record,
+        timings: built.timings,
+        greeting: built.greeting,
+    })
+}
+
+/// Sees a machine to where a template had stood.
+async fn restored(machine: &dyn Machine) -> Result<(), TaskError> {
+    match tokio::time::timeout(RESTORE, machine.started()).await {
+        Ok(started) => started.map_err(TaskError::launch("starting from the template")),
+        Err(_) => Err(TaskError::MachineGone {
+            why: format!("it did not go on from its template within {} s", RESTORE.as_secs()),
+            console: machine.console_tail(),
+        }),
     }
 }
 
@@ -131,6 +192,8 @@ struct Built {
     virtiofsd: Option<Process>,
     namespace: Namespace,
     timings: Timings,
+    greeting: Greeting,
+    template: Option<Entry>,
 }
 
 fn build(order: &Order, record: &mut Record) -> Result<Built, TaskError> {
@@ -155,12 +218,30 @@ fn build(order: &Order, record: &mut Record) -> Result<Built, TaskError> {
 
     let began = Instant::now();
     namespace.enter().map_err(TaskError::launch("entering the network namespace"))?;
-    let config = machine_config(order, record.directory(), taps, shared.socket);
+    let parts = Parts { taps, share: shared.socket };
+    let size = order.compiled.size;
+    let mut config = machine::configure(&order.config, &order.id, size, record.directory(), parts);
+    let template = choose(order, &mut config)?;
     let machine = order.host.launch(config).map_err(TaskError::launch("starting the machine"))?;
     remember_process(record, machine.pid())?;
     record.set_machine(machine.pid()).map_err(TaskError::launch("writing the record"))?;
     timings.t_spawn = began.elapsed();
-    Ok(Built { machine, virtiofsd: shared.process, namespace, timings })
+    let greeting = if template.is_some() { Greeting::SaidBefore } else { Greeting::Expected };
+    Ok(Built { machine, virtiofsd: shared.process, namespace, timings, greeting, template })
+}
+
+/// Takes the template that fits, if any.
+fn choose(order: &Order, machine: &mut MachineConfig) -> Result<Option<Entry>, TaskError> {
+    if !order.host.needs_files() {
+        return Ok(None);
+    }
+    let Config { template, paths, .. } = &order.config;
+    let choice = template::choose(template, &paths.virtiofsd, machine, sized_on_purpose(order))
+        .map_err(TaskError::launch("choosing a template"))?;
+    if let Some(warning) = choice.warning {
+        tracing::warn!(id = order.id, warning, "no template, booting");
+    }
+    Ok(choice.template)
 }
 
 /// The process exists for a moment before its record does; should writing fail, it is ended here.
@@ -196,16 +277,12 @@ fn network_namespace(plan: &NetworkPlan) -> Result<Namespace, TaskError> {
     }
 }
 
-fn open_taps(namespace: &Namespace, count: u32) -> Result<Vec<Nic>, TaskError> {
-    (0..count)
-        .map(|index| {
-            let tap =
-                boxlite_net::open_tap(namespace, index).map_err(TaskError::launch("opening a tap device"))?;
-            let [a, b, c, d, e] = NIC_MAC_PREFIX;
-            // The configuration keeps the count small; see `plan`.
-            Ok(Nic { tap, mac: [a, b, c, d, e, u8::try_from(index).unwrap_or(u8::MAX)] })
-        })
-        .collect()
+/// A container without limits, or one that says how large its machine is, sees that size; others see their limits.
+fn sized_on_purpose(order: &Order) -> bool {
+    let defaults = &order.config.machine;
+    let size = order.compiled.size;
+    let default = (size.vcpus, size.memory_mib) == (defaults.vcpus, defaults.memory_mib);
+    default || plan::SIZES.iter().any(|name| order.compiled.annotations.contains_key(*name))
 }
 
 fn share_mounts(order: &Order) -> Vec<ShareMount> {
@@ -225,28 +302,4 @@ fn share_mounts(order: &Order) -> Vec<ShareMount> {
             recursive: item.recursive,
         })
         .collect()
-}
-
-fn machine_config(
-    order: &Order,
-    directory: &Path,
-    nics: Vec<Nic>,
-    socket: Option<std::os::fd::OwnedFd>,
-) -> MachineConfig {
-    let paths = &order.config.paths;
-    MachineConfig {
-        name: order.id.clone(),
-        qemu: paths.qemu.clone(),
-        accel: order.config.accel(),
-        kernel: paths.kernel.clone(),
-        initrd: paths.initrd.clone(),
-        kernel_args: String::new(),
-        vcpus: order.compiled.size.vcpus,
-        memory_mib: order.compiled.size.memory_mib,
-        port_name: PORT_NAME.to_owned(),
-        share: socket.map(|socket| boxlite_vmm::Share { socket, tag: SHARE_TAG.to_owned() }),
-        nics,
-        console_log: directory.join("console.log"),
-        start: Start::Boot,
-    }
 }

@@ -136,12 +136,12 @@ impl Task {
 
         let run = config.paths.run.join(&around.namespace).join(&id);
         let launched = launch::launch(&id, &config, &compiled, rootfs, &run, &around.host).await?;
-        let launch::Launched { machine, virtiofsd, namespace, record, timings } = launched;
+        let launch::Launched { machine, virtiofsd, namespace, record, timings, greeting } = launched;
         let (up, guest) = watch::channel(None);
-        boot(machine.clone(), up, created, id.clone());
+        boot(machine.clone(), greeting, up, created, id.clone());
 
-        let launch::Timings { t_cgroup, t_net, t_share, t_spawn } = timings;
-        tracing::info!(id, pid = machine.pid(), ?t_plan, ?t_cgroup, ?t_net, ?t_share, ?t_spawn,
+        let launch::Timings { t_cgroup, t_net, t_share, t_spawn, t_restore } = timings;
+        tracing::info!(id, pid = machine.pid(), ?t_plan, ?t_cgroup, ?t_net, ?t_share, ?t_spawn, ?t_restore,
             t_launch = ?created.elapsed(), "launched");
         let task = Arc::new(Self {
             id,
@@ -230,6 +230,7 @@ impl Task {
 /// Connects to the guest as soon as it is up, or learns that it never will be.
 fn boot(
     machine: Arc<dyn Machine>,
+    greeting: Greeting,
     up: watch::Sender<Option<Result<Guest, String>>>,
     began: Instant,
     id: String,
@@ -238,7 +239,7 @@ fn boot(
         let connected = match machine.take_channel() {
             Some(channel) => {
                 tokio::select! {
-                    connected = Guest::connect(channel, Greeting::Expected) => {
+                    connected = Guest::connect(channel, greeting) => {
                         connected.map_err(|error| crate::error::chain(&error))
                     }
                     exit = machine.exited() => Err(format!("it ended before the guest was up: {exit}")),

@@ -5,7 +5,7 @@
 //! before Create: one scan here serves them all.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use boxlite_protocol::agent::ConfigureRequest;
 use boxlite_protocol::network::Network;
@@ -17,7 +17,7 @@ use super::state::Exit;
 use super::{NEVER_RAN, Task, exit, network};
 use crate::error::TaskError;
 use crate::events::publish;
-use crate::guest::Guest;
+use crate::guest::{self, Guest};
 use crate::hooks;
 use crate::stdio::{Owner, Stdio};
 
@@ -136,19 +136,13 @@ impl Task {
     }
 
     async fn configure(&self, guest: &Guest) -> Result<(), TaskError> {
-        let mut entropy = vec![0; 64];
-        rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
-            .map_err(TaskError::launch("reading entropy"))?;
         let directory = super::lock(&self.record).as_ref().map(|record| record.directory().join("share"));
         let (share_tag, share_path) = self.around.host.share_location(&directory.unwrap_or_default());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let request = ConfigureRequest {
-            realtime_ns: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
-            entropy,
             hostname: self.compiled.launch.hostname.clone(),
             share_tag,
             share_path,
-            ..Default::default()
+            ..guest::first_call()?
         };
         guest.configure(&request).await
     }

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Making a template, and proving one by starting a machine from it.
+//!
+//! ```text
+//! lock ─ digests ─ key ─┬─ there and whole: done
+//!                       └─ boot ─ hello ─ save ─ pack ─ prove with a first clone ─ publish ─ bound the number
+//! ```
+//! The machine that is saved has an empty share, attached and not mounted, and network cards that lead nowhere: no
+//! tenant's file or packet was ever in its memory. It is saved when its agent waits for the first byte from a host.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use boxlite_net::Namespace;
+use boxlite_protocol::hello;
+use boxlite_vmm::template::{Image, Saving, memory};
+use boxlite_vmm::{Hypervisor, Machine, MachineConfig, Process, Qemu, Start};
+use tokio::io::AsyncReadExt;
+
+use super::class::Class;
+use super::identity::{self, Digests};
+use super::manifest::{Manifest, Part};
+use super::saved::{MEMORY, STATE};
+use super::store::{Entry, Lock, Store, Workspace};
+use crate::config::Config;
+use crate::error::TaskError;
+use crate::guest::{self, Greeting, Guest};
+use crate::machine::{self, Parts};
+use crate::plan::MachineSize;
+use crate::task::{Host, RealHost};
+
+/// A boot under emulation on a busy host, with room to spare.
+const BOOT: Duration = Duration::from_secs(120);
+/// What a clone may take to answer; it does nothing else.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Templates that are kept. One more, and the one that was not used for the longest time goes.
+const KEEP: usize = 8;
+
+/// What a build is at, for whoever watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Another build or removal goes first.
+    Waiting,
+    /// The machine boots.
+    Booting,
+    /// It is written down.
+    Saving,
+    /// A first clone is started from it.
+    Proving,
+}
+
+/// What a build led to.
+#[derive(Debug)]
+pub struct Built {
+    /// The template.
+    pub entry: Entry,
+    /// It was there before.
+    pub already: bool,
+    /// What it says of itself.
+    pub manifest: Manifest,
+}
+
+/// Builds the template of one size, unless a whole one is there and `force` is not set.
+///
+/// Needs a tokio runtime, and takes the calling thread into a network namespace of its own, for good.
+///
+/// # Errors
+/// Whatever failed; nothing is left behind then.
+pub async fn build(
+    config: &Config,
+    class: Class,
+    force: bool,
+    watch: &(dyn Fn(Phase) + Sync),
+) -> Result<Built, TaskError> {
+    let directory = &config.template.directory;
+    let store = Store::create(directory).map_err(TaskError::launch("opening the directory of templates"))?;
+    let lock = store
+        .lock(|| watch(Phase::Waiting))
+        .map_err(TaskError::launch("locking the directory of templates"))?;
+    let (entry, text) = identify(config, class, &store, &lock)?;
+    if !force
+        && let Ok(template) = store.template(&entry)
+        && template.check_memory().is_ok()
+    {
+        return Ok(Built { entry, already: true, manifest: template.manifest });
+    }
+    let workspace = store.workspace(&lock).map_err(TaskError::launch("making a place to build in"))?;
+    let place = workspace.path().join("machine");
+    let making = TaskError::launch::<std::io::Error>;
+    std::fs::create_dir(&place).map_err(making("making a place for the machine"))?;
+    let parts = save(config, class, &workspace, &place, watch).await?;
+    watch(Phase::Proving);
+    prove(config, class, &place, open(&workspace)?).await?;
+    std::fs::remove_dir_all(&place).map_err(making("clearing the machine's place"))?;
+    let manifest = Manifest {
+        format: identity::FORMAT,
+        vcpus: class.vcpus,
+        memory_mib: class.memory_mib,
+        key: entry.key.clone(),
+        identity: text,
+        created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        memory: parts.0,
+        state: parts.1,
+    };
+    store.publish(workspace, &manifest, &lock).map_err(TaskError::launch("publishing the template"))?;
+    bound(&store, &entry, &lock).map_err(TaskError::launch("removing the oldest template"))?;
+    Ok(Built { entry, already: false, manifest })
+}
+
+/// Starts a clone of a template that is there, and has it answer.
+///
+/// # Errors
+/// It did not.
+pub async fn try_out(config: &Config, class: Class, image: Image) -> Result<(), TaskError> {
+    let scratch = config.paths.run.join(format!(".template-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).map_err(TaskError::launch("making a place for the machine"))?;
+    let tried = prove(config, class, &scratch, image).await;
+    let cleared = std::fs::remove_dir_all(&scratch);
+    tried.and_then(|()| cleared.map_err(TaskError::launch("clearing the machine's place")))
+}
+
+fn identify(config: &Config, class: Class, store: &Store, lock: &Lock) -> Result<(Entry, String), TaskError> {
+    let machine = super::outline(config, class)?;
+    let virtiofsd = &config.paths.virtiofsd;
+    let paths = identity::ingredients(&machine, virtiofsd).map(|(_, path)| path);
+    let digests = Digests::read(paths).map_err(TaskError::launch("digesting the programs and images"))?;
+    store.note(&digests, lock).map_err(TaskError::launch("noting the digests"))?;
+    let host = identity::host().map_err(TaskError::launch("reading the host's processor"))?;
+    let text = identity::identity(&machine, virtiofsd, &digests, &host).map_err(|path| {
+        TaskError::Invalid { what: format!("{} changes while it is read", path.display()) }
+    })?;
+    Ok((Entry { class, key: identity::key(&text) }, text))
+}
+
+/// Boots a machine in `place` and leaves what is saved of it in `workspace`: the memory's part, and the state's.
+async fn save(
+    config: &Config,
+    class: Class,
+    workspace: &Workspace,
+    place: &Path,
+    watch: &(dyn Fn(Phase) + Sync),
+) -> Result<(Part, Part), TaskError> {
+    watch(Phase::Booting);
+    let failed = TaskError::launch::<std::io::Error>;
+    let file = |name: &str| {
+        File::options().read(true).write(true).create_new(true).open(workspace.path().join(name))
+    };
+    let ram = memory::anonymous(u64::from(class.memory_mib) << 20).map_err(failed("making the memory"))?;
+    let mut state = file(STATE).map_err(failed("making the state's file"))?;
+    let saving = Saving {
+        memory: ram.try_clone().map_err(failed("making the memory"))?,
+        state: state.try_clone().map_err(failed("making the state's file"))?,
+    };
+    let (_virtiofsd, machine) = launch(config, class, place, Start::BootToSave(saving))?;
+    await_hello(&*machine).await?;
+    watch(Phase::Saving);
+    machine.save().await.map_err(TaskError::launch("saving the machine"))?;
+    machine.end().await;
+    let mut packed = file(MEMORY).map_err(failed("making the memory's file"))?;
+    memory::pack(&ram, &mut packed).map_err(failed("packing the memory"))?;
+    Ok((part(&mut packed)?, part(&mut state)?))
+}
+
+fn part(file: &mut File) -> Result<Part, TaskError> {
+    let digest = |file: &mut File| -> std::io::Result<Part> {
+        std::io::Seek::rewind(file)?;
+        Ok(Part { size: file.metadata()?.len(), sha256: identity::sha256_of(file)? })
+    };
+    digest(file).map_err(TaskError::launch("digesting the template"))
+}
+
+async fn await_hello(machine: &dyn Machine) -> Result<(), TaskError> {
+    let failed = TaskError::launch::<std::io::Error>;
+    let channel = machine.take_channel().ok_or_else(|| gone(machine, "its channel was taken".to_owned()))?;
+    let mut channel = tokio::net::UnixStream::from_std(channel).map_err(failed("preparing the channel"))?;
+    let mut bytes = [0; hello::LENGTH];
+    let read = tokio::select! {
+        read = channel.read_exact(&mut bytes) => read,
+        exit = machine.exited() => return Err(gone(machine, format!("it ended: {exit}"))),
+        () = tokio::time::sleep(BOOT) => {
+            return Err(gone(machine, format!("the guest was not up within {} s", BOOT.as_secs())));
+        }
+    };
+    read.map_err(failed("waiting for the guest's agent"))?;
+    hello::check(bytes).map_err(TaskError::launch("greeting the guest's agent"))
+}
+
+fn open(workspace: &Workspace) -> Result<Image, TaskError> {
+    let open = |name: &str| File::open(workspace.path().join(name));
+    let image = || Ok(Image { memory: open(MEMORY)?, state: open(STATE)? });
+    image().map_err(TaskError::launch::<std::io::Error>("opening the template"))
+}
+
+/// Has a machine go on from `image` and take its first call.
+async fn prove(config: &Config, class: Class, directory: &Path, image: Image) -> Result<(), TaskError> {
+    let (_virtiofsd, machine) = launch(config, class, directory, Start::Restore(image))?;
+    let answered = tokio::time::timeout(ANSWER, first_call(&*machine)).await;
+    machine.end().await;
+    let late = || gone(&*machine, format!("a clone did not answer within {} s", ANSWER.as_secs()));
+    answered.unwrap_or_else(|_| Err(late()))
+}
+
+async fn first_call(machine: &dyn Machine) -> Result<(), TaskError> {
+    machine.started().await.map_err(TaskError::launch("restoring the machine"))?;
+    let channel = machine.take_channel().ok_or_else(|| gone(machine, "its channel was taken".to_owned()))?;
+    let guest = Guest::connect(channel, Greeting::SaidBefore).await?;
+    guest.configure(&guest::first_call()?).await
+}
+
+/// Starts a machine with an empty share and cards that lead nowhere.
+fn launch(
+    config: &Config,
+    class: Class,
+    directory: &Path,
+    start: Start,
+) -> Result<(Option<Process>, Arc<dyn Machine>), TaskError> {
+    let namespace = Namespace::create().map_err(TaskError::launch("making a network namespace"))?;
+    let taps = machine::open_taps(&namespace, config.machine.nics)?;
+    let share = directory.join("share");
+    match std::fs::create_dir(&share) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(TaskError::launch("making the share directory")(error));
+        }
+        _ => {}
+    }
+    let shared = RealHost.open_share(&share, &[], config)?;
+    namespace.enter().map_err(TaskError::launch("entering the network namespace"))?;
+    let size = MachineSize { vcpus: class.vcpus, memory_mib: class.memory_mib };
+    let parts = Parts { taps, share: shared.socket };
+    let configured = machine::configure(config, "boxlite-template", size, directory, parts);
+    let machine = Qemu
+        .launch(MachineConfig { start, ..configured })
+        .map_err(TaskError::launch("starting the machine"))?;
+    Ok((shared.process, Arc::from(machine)))
+}
+
+fn gone(machine: &dyn Machine, why: String) -> TaskError {
+    TaskError::MachineGone { why, console: machine.console_tail() }
+}
+
+/// Takes away what was used least recently, until no more than [`KEEP`] are left. Never `fresh`.
+fn bound(store: &Store, fresh: &Entry, lock: &Lock) -> std::io::Result<()> {
+    let others = store.entries()?.into_iter().filter(|entry| entry != fresh);
+    // What cannot be opened was never used by anybody.
+    let used = |entry: &Entry| store.template(entry).map_or(UNIX_EPOCH, |template| template.used);
+    let mut others: Vec<(SystemTime, Entry)> = others.map(|entry| (used(&entry), entry)).collect();
+    others.sort_by_key(|(used, _)| *used);
+    let excess = (others.len() + 1).saturating_sub(KEEP);
+    others.iter().take(excess).try_for_each(|(_, entry)| store.remove(entry, lock))
+}

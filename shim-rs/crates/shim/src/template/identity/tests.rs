@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What changes a key, and what does not.
+
+use std::fs;
+
+use boxlite_vmm::{Accel, Start};
+
+use super::*;
+
+struct Files {
+    scratch: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let files = Self { scratch: tempfile::tempdir().unwrap() };
+        for name in ["qemu", "virtiofsd", "kernel", "initrd"] {
+            fs::write(files.path(name), name).unwrap();
+        }
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn machine(&self) -> MachineConfig {
+        MachineConfig {
+            name: "one".to_owned(),
+            qemu: self.path("qemu"),
+            accel: Accel::Tcg,
+            kernel: self.path("kernel"),
+            initrd: self.path("initrd"),
+            kernel_args: String::new(),
+            vcpus: 1,
+            memory_mib: 512,
+            port_name: "port".to_owned(),
+            share: None,
+            nics: Vec::new(),
+            console_log: "/log".into(),
+            start: Start::Boot,
+        }
+    }
+
+    fn digests(&self) -> Digests {
+        let (machine, virtiofsd) = (self.machine(), self.path("virtiofsd"));
+        Digests::read(ingredients(&machine, &virtiofsd).map(|(_, path)| path)).unwrap()
+    }
+
+    fn key(&self, machine: &MachineConfig, digests: &Digests, cpu: &str) -> Result<String, PathBuf> {
+        identity(machine, &self.path("virtiofsd"), digests, cpu).map(|identity| key(&identity))
+    }
+}
+
+#[test]
+fn the_key_is_of_what_a_saved_machine_depends_on() {
+    let files = Files::new();
+    let digests = files.digests();
+    let own = files.key(&files.machine(), &digests, "cpu a\n").unwrap();
+    let named = MachineConfig { name: "other".to_owned(), ..files.machine() };
+    assert_eq!(files.key(&named, &digests, "cpu a\n").unwrap(), own);
+    assert_ne!(files.key(&files.machine(), &digests, "cpu b\n").unwrap(), own);
+    let larger = MachineConfig { memory_mib: 1024, ..files.machine() };
+    assert_ne!(files.key(&larger, &digests, "cpu a\n").unwrap(), own);
+    let kvm = MachineConfig { accel: Accel::Kvm, ..files.machine() };
+    assert_ne!(files.key(&kvm, &digests, "cpu a\n").unwrap(), own);
+}
+
+#[test]
+fn another_content_is_another_key() {
+    for name in ["qemu", "virtiofsd", "kernel", "initrd"] {
+        let files = Files::new();
+        let before = files.key(&files.machine(), &files.digests(), "").unwrap();
+        fs::write(files.path(name), "changed").unwrap();
+        assert_ne!(files.key(&files.machine(), &files.digests(), "").unwrap(), before, "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_changed_since_it_was_digested_has_no_digest() {
+    for name in ["qemu", "virtiofsd", "kernel", "initrd"] {
+        let files = Files::new();
+        let digests = files.digests();
+        // Same length, and the change's time is set back: the kernel notes the change all the same.
+        let before = fs::metadata(files.path(name)).unwrap().modified().unwrap();
+        fs::write(files.path(name), name.to_uppercase()).unwrap();
+        File::options().write(true).open(files.path(name)).unwrap().set_modified(before).unwrap();
+        assert_eq!(files.key(&files.machine(), &digests, ""), Err(files.path(name)));
+    }
+}
+
+#[test]
+fn digests_survive_their_file() {
+    let files = Files::new();
+    let text = serde_json::to_vec(&files.digests()).unwrap();
+    assert_eq!(serde_json::from_slice::<Digests>(&text).unwrap(), files.digests());
+}
+
+#[test]
+fn the_processor_is_the_first_entry_without_what_changes() {
+    let entry = "processor\t: 0\nvendor_id\t: V\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: N 2: x\nstepping\t: 1\n\
+                 microcode\t: 0x1\ncpu MHz\t\t: 2445.404\nflags\t\t: fpu vme\nbogomips\t: 4890\n";
+    let text = format!("{entry}\n{}", entry.replace(": 0x1", ": 0x2"));
+    assert_eq!(
+        cpu_of(&text),
+        "cpu vendor_id: V\ncpu cpu family: 25\ncpu model: 1\ncpu model name: N 2: x\ncpu stepping: 1\n\
+         cpu microcode: 0x1\ncpu flags: fpu vme\n"
+    );
+    assert!(host().unwrap().starts_with("host "));
+    assert!(host().unwrap().contains("\ncpu flags: "));
+}
