@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From the kernel's hand to a guest that containers can live in. PID 1 only.
 //!
-//! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, lo, and the
-//! port to the host. Nothing here is configured, and nothing of it differs between clones.
+//! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, the network
+//! devices, and the port to the host. Nothing here is configured, and nothing of it differs between clones.
 
 use std::fs;
 use std::os::fd::OwnedFd;

@@ -45,11 +45,13 @@ pub(super) fn apply(network: &Network) -> Result<(), Fault> {
     }
     let netlink = Netlink::open().trying(|| "open netlink".to_owned())?;
     let devices = devices_for(&netlink, network)?;
+    free_names(&netlink, network, &devices)?;
     let mut indices = BTreeMap::from([("lo", LOOPBACK)]);
     for interface in &network.interfaces {
-        let index = devices.get(&interface.nic).copied().ok_or_else(|| {
+        let device = devices.get(&interface.nic).ok_or_else(|| {
             Fault::refused(format!("the machine has no NIC {} for {}", interface.nic, interface.name))
         })?;
+        let index = device.index;
         indices.insert(&interface.name, index);
         take_over(&netlink, interface, index)?;
     }
@@ -78,41 +80,73 @@ fn add(netlink: &Netlink, message: Message) -> Result<(), Errno> {
     }
 }
 
-/// Index of each NIC that an interface needs, by its number; the others stay without a driver.
-fn devices_for(netlink: &Netlink, network: &Network) -> Result<BTreeMap<u32, i32>, Fault> {
+/// A NIC with its driver.
+#[derive(Debug, PartialEq, Eq)]
+struct Device {
+    index: i32,
+    name: Vec<u8>,
+}
+
+/// Each NIC that an interface needs, by its number; the others stay without a driver.
+fn devices_for(netlink: &Netlink, network: &Network) -> Result<BTreeMap<u32, Device>, Fault> {
+    let wanted = |number: u32| network.interfaces.iter().any(|interface| interface.nic == number);
     let mut found = devices(netlink)?;
     for name in nics::parked()? {
         if network.interfaces.iter().all(|interface| found.contains_key(&interface.nic)) {
             break;
         }
         nics::bind(&name)?;
-        found = devices(netlink)?;
+        let now = devices(netlink)?;
+        if now.keys().any(|number| wanted(*number) && !found.contains_key(number)) {
+            found = now;
+        } else {
+            nics::unbind(&name)?;
+        }
     }
     Ok(found)
 }
 
-/// Index of each NIC that has a driver, by its number.
-fn devices(netlink: &Netlink) -> Result<BTreeMap<u32, i32>, Fault> {
+/// Takes names out of the way that the kernel gave to one device and the engine to another.
+fn free_names(netlink: &Netlink, network: &Network, devices: &BTreeMap<u32, Device>) -> Result<(), Fault> {
+    let taken = |interface: &Interface| {
+        let holder = devices.iter().find(|(_, device)| device.name == interface.name.as_bytes());
+        holder.is_some_and(|(number, _)| *number != interface.nic)
+    };
+    if !network.interfaces.iter().any(taken) {
+        return Ok(());
+    }
+    for (number, device) in devices {
+        let message = Message::new(RTM_NEWLINK, 0, &link_body(device.index, 0, 0));
+        let name = format!("nic{number}\0");
+        netlink
+            .request(message.with(IFLA_IFNAME, name.as_bytes()))
+            .trying(|| format!("rename NIC {number}"))?;
+    }
+    Ok(())
+}
+
+/// Each NIC that has a driver, by its number.
+fn devices(netlink: &Netlink) -> Result<BTreeMap<u32, Device>, Fault> {
     let mut devices = BTreeMap::new();
     let dump = Message::new(RTM_GETLINK, NLM_F_DUMP, &link_body(0, 0, 0));
     netlink
         .exchange(dump, |kind, body| {
-            if kind == RTM_NEWLINK
-                && let Some((number, index)) = nic(body)
-            {
-                devices.insert(number, index);
+            if kind == RTM_NEWLINK {
+                devices.extend(nic(body));
             }
         })
         .trying(|| "list network devices".to_owned())?;
     Ok(devices)
 }
 
-/// Number and index of a device when it is one of the machine's NICs.
-fn nic(link: &[u8]) -> Option<(u32, i32)> {
+/// Number of a device, when it is one of the machine's NICs.
+fn nic(link: &[u8]) -> Option<(u32, Device)> {
     let index = i32::from_ne_bytes(link.get(4..8)?.try_into().ok()?);
-    let mac = attributes(link.get(16..)?).find(|(kind, _)| *kind == IFLA_PERM_ADDRESS)?.1;
-    let number = mac.strip_prefix(&NIC_MAC_PREFIX)?;
-    (number.len() == 1).then(|| (u32::from(number[0]), index))
+    let attribute =
+        |wanted| attributes(link.get(16..)?).find(|(kind, _)| *kind == wanted).map(|found| found.1);
+    let &[number] = attribute(IFLA_PERM_ADDRESS)?.strip_prefix(&NIC_MAC_PREFIX)? else { return None };
+    let name = attribute(IFLA_IFNAME).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
+    Some((u32::from(number), Device { index, name: name.to_vec() }))
 }
 
 /// Address, name and size of the interface, up; then its addresses.
@@ -233,9 +267,10 @@ mod tests {
     #[test]
     fn nic_is_known_by_its_permanent_address() {
         let mut link = link_body(7, 0, 0).to_vec();
+        link.extend_from_slice(&[9, 0, 3, 0, b'e', b't', b'h', b'1', 0, 0, 0, 0]);
         link.extend_from_slice(&[10, 0, 54, 0, 0x52, 0x58, 0x4c, 0, 0, 3, 0, 0]);
-        assert_eq!(nic(&link), Some((3, 7)));
-        link[20] = 0x02;
+        assert_eq!(nic(&link), Some((3, Device { index: 7, name: b"eth1".to_vec() })));
+        link[32] = 0x02;
         assert_eq!(nic(&link), None);
     }
 }

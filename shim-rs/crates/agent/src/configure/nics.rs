@@ -17,7 +17,7 @@ const NETWORK: &[u8] = b"0x0001";
 pub(super) fn park() -> Result<(), Fault> {
     for name in all()? {
         if fs::exists(format!("{DRIVER}/{name}")).unwrap_or(false) {
-            fs::write(format!("{DRIVER}/unbind"), &name).trying(|| format!("unbind NIC {name}"))?;
+            unbind(&name)?;
         }
     }
     Ok(())
@@ -33,6 +33,11 @@ pub(super) fn parked() -> Result<Vec<String>, Fault> {
 /// Gives a NIC its driver; its interface is there when this returns.
 pub(super) fn bind(name: &str) -> Result<(), Fault> {
     fs::write(format!("{DRIVER}/bind"), name).trying(|| format!("bind NIC {name}"))
+}
+
+/// Takes a NIC's driver off.
+pub(super) fn unbind(name: &str) -> Result<(), Fault> {
+    fs::write(format!("{DRIVER}/unbind"), name).trying(|| format!("unbind NIC {name}"))
 }
 
 fn all() -> Result<Vec<String>, Fault> {

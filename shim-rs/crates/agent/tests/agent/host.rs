@@ -22,9 +22,11 @@ use boxlite_protocol::ttrpc::context::{Context, with_timeout};
 use boxlite_protocol::{hello, ttrpc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const APPLETS: [&str; 16] = [
+use crate::qemu;
+
+const APPLETS: [&str; 20] = [
     "sh", "true", "false", "cat", "echo", "sleep", "id", "stty", "touch", "head", "ls", "kill", "tty", "env",
-    "pwd", "ps",
+    "pwd", "ps", "date", "dd", "tail", "wc",
 ];
 
 /// Streams of one process, as the host has them.
@@ -42,6 +44,8 @@ pub(crate) struct Guest {
     pub(crate) share: tempfile::TempDir,
     agent: Child,
     driver: tokio::task::JoinHandle<Result<(), mux::MuxError>>,
+    /// virtiofsd and what the machine's sockets lie in.
+    machine: Option<(Child, tempfile::TempDir)>,
 }
 
 /// No call of a test takes longer, in nanoseconds.
@@ -77,11 +81,16 @@ pub(crate) fn fill_rootfs(rootfs: &Path) {
     fs::write(rootfs.join("etc/plain"), "not a program\n").unwrap();
 }
 
+fn share() -> tempfile::TempDir {
+    let share = tempfile::tempdir().unwrap();
+    fill_rootfs(&share.path().join("c/rootfs"));
+    share
+}
+
 impl Guest {
     /// Starts an agent and speaks first, as the shim does.
     pub(crate) async fn start() -> Self {
-        let share = tempfile::tempdir().unwrap();
-        fill_rootfs(&share.path().join("c/rootfs"));
+        let share = share();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let agent = Command::new(env!("CARGO_BIN_EXE_boxlite-agent"))
             .args(["--fd", "0", "--cgroup", "", "--share"])
@@ -89,8 +98,26 @@ impl Guest {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn()
             .unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let mut channel = tokio::net::UnixStream::from_std(ours).unwrap();
+        Self::greet(share, ours, agent, None).await
+    }
+
+    /// Boots a machine with `devices` beside what every machine has.
+    pub(crate) async fn boot(devices: &[&str]) -> Self {
+        let share = share();
+        let work = tempfile::tempdir().unwrap();
+        let virtiofsd = qemu::start_virtiofsd(share.path(), work.path());
+        let (channel, qemu) = qemu::start(work.path(), devices);
+        Self::greet(share, channel, qemu, Some((virtiofsd, work))).await
+    }
+
+    async fn greet(
+        share: tempfile::TempDir,
+        channel: UnixStream,
+        agent: Child,
+        machine: Option<(Child, tempfile::TempDir)>,
+    ) -> Self {
+        channel.set_nonblocking(true).unwrap();
+        let mut channel = tokio::net::UnixStream::from_std(channel).unwrap();
         let mut bytes = [0; hello::LENGTH];
         channel.read_exact(&mut bytes).await.unwrap();
         hello::check(bytes).unwrap();
@@ -98,7 +125,7 @@ impl Guest {
         let driver = tokio::spawn(driver);
         let control = opener.open(&StreamName::control()).await.unwrap();
         let client = AgentClient::new(Client::new(Socket::new(control)));
-        Self { client, opener, share, agent, driver }
+        Self { client, opener, share, agent, driver, machine }
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {
@@ -179,7 +206,12 @@ impl Guest {
         self.driver.abort();
         // Cancelled, and with it the channel is closed.
         let _ = self.driver.await;
-        self.agent.wait().unwrap().code()
+        let code = self.agent.wait().unwrap().code();
+        if let Some((mut virtiofsd, _work)) = self.machine {
+            // It ends with its machine.
+            virtiofsd.wait().unwrap();
+        }
+        code
     }
 
     pub(crate) fn agent_pid(&self) -> u32 {

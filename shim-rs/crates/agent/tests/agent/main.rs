@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The agent as a plain process, driven over its channel as the shim drives it.
+//! The agent driven over its channel as the shim drives it: as a plain process, and in machines.
 //!
-//! Needs root and busybox-static; a test run by somebody else says that it was skipped.
+//! Needs root and busybox-static; a test run by somebody else says that it was skipped. What boots a machine is
+//! ignored by default: `cargo run -p xtask -- agent && cargo test -p boxlite-agent -- --ignored`, with QEMU,
+//! virtiofsd and the guest kernel installed.
 
 // What fails here is to fail the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -9,9 +11,11 @@
 mod host;
 mod isolation;
 mod lifecycle;
+mod machine;
 mod mounts;
 mod plans;
 mod programs;
+mod qemu;
 mod streams;
 mod terminal;
 
@@ -25,6 +29,21 @@ macro_rules! agent_test {
                 return;
             }
             let $guest = $crate::host::Guest::start().await;
+            $body
+            assert_eq!($guest.end().await, Some(0));
+        }
+    };
+}
+
+/// A test with an agent that is PID 1 of a machine.
+#[macro_export]
+macro_rules! machine_test {
+    ($name:ident, $guest:ident, $body:block) => {
+        #[tokio::test]
+        #[ignore = "boots a machine"]
+        async fn $name() {
+            let $guest = $crate::host::Guest::boot(&[]).await;
+            $crate::machine::configure(&$guest).await;
             $body
             assert_eq!($guest.end().await, Some(0));
         }
