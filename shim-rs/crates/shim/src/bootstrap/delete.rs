@@ -5,28 +5,32 @@
 //! is given all the same: containerd forgets the task in any case, and the next start sweeps again.
 
 use std::io::Write;
+use std::path::Path;
 
 use boxlite_protocol::protobuf::Message;
 use containerd_shim::Flags;
 use containerd_shim_protos::api::DeleteResponse;
 
-use crate::config::Config;
 use crate::error::TaskError;
-use crate::task::record::Record;
+use crate::task::record::{Record, pointed_to};
 use crate::task::{Exit, exit_timestamp};
 
 /// What a process says that was killed with its machine.
 const KILLED: u32 = 137;
 
 pub(super) fn delete(flags: &Flags) -> Result<(), TaskError> {
-    // A configuration that is wrong now must not keep what it made when it was right.
-    let run = Config::load(None, None).unwrap_or_default().paths.run;
+    // containerd calls in the bundle, and newer ones name it too.
+    let bundle = if flags.bundle.is_empty() { "." } else { flags.bundle.as_str() };
     let mut response = DeleteResponse {
         exit_status: KILLED,
         exited_at: Some(exit_timestamp(Exit::now(KILLED))).into(),
         ..Default::default()
     };
-    match Record::load(&run.join(&flags.namespace).join(&flags.id)) {
+    let loaded = match pointed_to(Path::new(bundle)) {
+        Some(directory) => Record::load(&directory),
+        None => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
+    };
+    match loaded {
         Ok(record) => {
             response.pid = record.machine_pid.unwrap_or(0);
             for failure in record.undo_all() {

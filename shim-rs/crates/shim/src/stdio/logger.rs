@@ -13,9 +13,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use super::Owner;
+use super::sink::Sink;
 use crate::error::chain;
 use crate::host_cgroup::HostCgroup;
-use super::sink::Sink;
 
 /// How long a logger may take to say that it is ready, as in containerd.
 const READY: Duration = Duration::from_secs(10);

@@ -16,8 +16,28 @@ use serde::{Deserialize, Serialize};
 use crate::host_cgroup::HostCgroup;
 
 const FILE: &str = "record.json";
+/// In the bundle: a link to the run directory, for `delete`, which knows the bundle and no configuration.
+const POINTER: &str = "boxlite-run";
 /// How long a killed process may take to be gone; containerd gives `delete` 5 s in all.
 const DEATH: Duration = Duration::from_secs(3);
+
+/// Has the bundle point to the task's run directory, wherever the configuration of the day puts it.
+///
+/// # Errors
+/// The link cannot be made; one that is there is replaced.
+pub fn point_to(bundle: &Path, directory: &Path) -> std::io::Result<()> {
+    let link = bundle.join(POINTER);
+    match std::fs::remove_file(&link) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => std::os::unix::fs::symlink(directory, link),
+    }
+}
+
+/// Where the bundle points to; none when no task was made from it.
+#[must_use]
+pub fn pointed_to(bundle: &Path) -> Option<PathBuf> {
+    std::fs::read_link(bundle.join(POINTER)).ok()
+}
 
 /// A process of the host, by more than its number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,6 +229,15 @@ mod tests {
         assert!(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_bundle_points_to_its_latest_run_directory() {
+        let bundle = tempfile::tempdir().unwrap();
+        assert_eq!(pointed_to(bundle.path()), None);
+        point_to(bundle.path(), Path::new("/run/a")).unwrap();
+        point_to(bundle.path(), Path::new("/run/b")).unwrap();
+        assert_eq!(pointed_to(bundle.path()), Some("/run/b".into()));
     }
 
     #[test]
