@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "doctor": "boxlite_runtime.cli.doctor:doctor",
     "kernel": "boxlite_runtime.cli.kernel:group",
     "rootfs": "boxlite_runtime.cli.rootfs:group",
+    "template": "boxlite_runtime.cli.template:group",
     "conformance": "boxlite_runtime.cli.conformance:group",
     "version": "boxlite_runtime.cli.version:version",
 }

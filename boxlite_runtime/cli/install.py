@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``boxlite install``: put the built runtime on this host.
 
-Owns: the order plan, act, reload, probe, and what is printed. Does not own:
-any of these steps.
+Owns: the order plan, act, reload, probe, template, and what is printed. Does
+not own: any of these steps.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from boxlite_runtime import templates
 from boxlite_runtime.installer import apply, daemons, observe, plan, probe
 from boxlite_runtime.installer.journal import Kind
 from boxlite_runtime.paths import Layout, host_layout, source_tree
@@ -48,6 +49,8 @@ def install(prefix: Path, root: Path, dry_run: bool, as_json: bool) -> None:
     answer = None
     if not dry_run and root == Path("/"):
         answer = _tell_and_probe(layout, decided)
+        if note := templates.build_default(layout):
+            decided = replace(decided, notes=(*decided.notes, note))
     if as_json:
         click.echo(json.dumps(_as_json(decided, dry_run, answer), indent=2))
         return

@@ -7,7 +7,7 @@
 //!
 //! Order: run directory, cgroup, { network namespace, share with virtiofsd, taps, QEMU } on the thread, then the
 //! host hooks, while the guest boots. A machine from a template is seen to run before its pid is told to anybody: when
-//! it does not, everything is unmade and made once more for a machine that boots (ADR 0013).
+//! it does not, everything is unmade and made once more for a machine that boots (ADR 0014).
 
 use std::path::Path;
 use std::sync::Arc;
