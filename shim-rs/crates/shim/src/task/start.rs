@@ -112,8 +112,12 @@ impl Task {
         let task = self.clone();
         let preparing = tokio::spawn(async move {
             let guest = task.guest().await?;
+            let began = Instant::now();
             task.configure(&guest).await?;
-            task.build(&guest).await
+            let t_configure = began.elapsed();
+            task.build(&guest).await?;
+            tracing::info!(id = task.id, ?t_configure, t_build = ?began.elapsed() - t_configure, "prepared");
+            Ok(())
         });
         *super::lock(&self.prepared) = Some(preparing);
     }
