@@ -121,6 +121,7 @@ impl Service {
             }
         };
         publish(&*self.around.events, translate::task_create(&request, &task));
+        task.watch();
         let pid = task.pid();
         self.lock().insert(request.id, Some(task));
         Ok(CreateTaskResponse { pid, ..Default::default() })

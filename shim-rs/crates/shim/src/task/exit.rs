@@ -12,7 +12,7 @@ use boxlite_protocol::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
 
 use super::process::Process;
-use super::state::Exit;
+use super::state::{Exit, ProcessState};
 use super::{Task, launch, lock};
 use crate::error::chain;
 use crate::events::publish;
@@ -98,9 +98,11 @@ pub(super) async fn never_ran(task: &Arc<Task>, exit: Exit) {
     end(task, exit, false).await;
 }
 
-/// Ends the task; the first caller does it, the others find it done.
+/// Ends the task; the first caller does it, the others return when it is done.
 async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
     if task.ending.swap(true, Ordering::SeqCst) {
+        // Fails only without the process, which the task holds.
+        let _ = task.init.exited().await;
         return;
     }
     if !announce {
@@ -119,17 +121,17 @@ async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
     for process in &execs {
         exec_ended(task, process, Exit::now(KILLED));
     }
-    if !task.init.stop(exit) {
-        return;
-    }
+    let Some(before) = task.init.stop(exit) else { return };
     tracing::info!(id = task.id, status = exit.status, "ended");
-    if announce {
+    // A start that fails tells its caller.
+    if announce && before != ProcessState::Starting {
         publish_exit(task, &task.id, exit);
     }
 }
 
 fn exec_ended(task: &Task, process: &Process, exit: Exit) {
-    if process.stop(exit) {
+    // What never ran, or fails to start, has no end to tell of.
+    if process.stop(exit) == Some(ProcessState::Running) {
         publish_exit(task, &process.exec_id, exit);
     }
 }

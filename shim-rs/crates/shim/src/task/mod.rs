@@ -31,7 +31,7 @@ use std::time::Instant;
 
 use boxlite_net::Namespace;
 use boxlite_vmm::Machine;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 pub use self::exit::timestamp as exit_timestamp;
 pub use self::host::{Host, HostShare, RealHost};
@@ -104,6 +104,8 @@ pub struct Task {
     paused: AtomicBool,
     /// Set once somebody ends the task: there is one end.
     ending: AtomicBool,
+    /// The last goodbye, however often Delete is asked for.
+    deleted: OnceCell<()>,
 }
 
 impl std::fmt::Debug for Task {
@@ -161,8 +163,8 @@ impl Task {
             execs: Mutex::default(),
             paused: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            deleted: OnceCell::new(),
         });
-        exit::watch_machine(&task);
         task.prepare();
         if let Err(error) = task.run_create_hooks().await {
             exit::never_ran(&task, Exit::now(NEVER_RAN)).await;
@@ -170,6 +172,11 @@ impl Task {
         }
         tracing::info!(id = task.id, t_create = ?created.elapsed(), "created");
         Ok(task)
+    }
+
+    /// Makes the machine's end the task's. To be called once Create was told: no event goes before that one.
+    pub fn watch(self: &Arc<Self>) {
+        exit::watch_machine(self);
     }
 
     /// The task's pid: QEMU's, which lives in the container's network namespace.

@@ -105,13 +105,16 @@ impl Process {
         self.stdio.lock().await.finished(READ).await;
     }
 
-    /// Records the end; true the first time.
-    pub(super) fn stop(&self, exit: Exit) -> bool {
-        let first = self.change(|state| state.stop(exit));
-        if first {
+    /// Records the end; the first time, says where in its life the process was.
+    pub(super) fn stop(&self, exit: Exit) -> Option<ProcessState> {
+        let before = self.change(|state| {
+            let before = *state;
+            state.stop(exit).then_some(before)
+        });
+        if before.is_some() {
             self.exit.send_replace(Some(exit));
         }
-        first
+        before
     }
 
     /// Waits for the end.

@@ -13,7 +13,7 @@ use boxlite_protocol::stream::Kind;
 use containerd_shim_protos::events::task::{TaskExecStarted, TaskStart};
 
 use super::process::Process;
-use super::state::Exit;
+use super::state::{Exit, ProcessState};
 use super::{NEVER_RAN, Task, exit, network};
 use crate::error::TaskError;
 use crate::events::publish;
@@ -31,7 +31,13 @@ impl Task {
     /// The program's (not found, not executable), the machine's, or a wrong state.
     pub async fn start(self: &Arc<Self>, exec_id: &str) -> Result<u32, TaskError> {
         let process = self.process(exec_id)?;
-        process.change(super::state::ProcessState::start)?;
+        if let Err(error) = process.change(ProcessState::start) {
+            // The last words of a machine that died meanwhile are the better reason.
+            if exec_id.is_empty() && matches!(process.state(), ProcessState::Stopped(_)) {
+                self.guest().await?;
+            }
+            return Err(error);
+        }
         let started =
             if exec_id.is_empty() { self.start_init().await } else { self.start_exec(&process).await };
         if let Err(error) = started {
@@ -43,8 +49,17 @@ impl Task {
             }
             return Err(error);
         }
-        process.change(super::state::ProcessState::started);
-        self.announce(exec_id);
+        // Under the state's lock: an end that comes now is told after the start.
+        let running = process.change(|state| {
+            let running = state.started();
+            if running {
+                self.announce(exec_id);
+            }
+            running
+        });
+        if !running {
+            return Err(self.gone("it ended while the process was started".to_owned()));
+        }
         exit::watch_process(self, &process);
         Ok(self.pid())
     }

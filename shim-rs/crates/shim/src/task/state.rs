@@ -74,11 +74,12 @@ impl ProcessState {
         }
     }
 
-    /// The guest executes it. A process that was stopped meanwhile stays so.
-    pub fn started(&mut self) {
+    /// The guest executes it. A process that was stopped meanwhile stays so; true if it runs.
+    pub fn started(&mut self) -> bool {
         if *self == Self::Starting {
             *self = Self::Running;
         }
+        *self == Self::Running
     }
 
     /// It ended. The first word counts; true if this was it.

@@ -160,6 +160,11 @@ impl Task {
             lock(&self.execs).remove(exec_id);
             return Ok(exit);
         }
+        self.deleted.get_or_init(|| self.say_goodbye(exit)).await;
+        Ok(exit)
+    }
+
+    async fn say_goodbye(&self, exit: Exit) {
         self.run_poststop().await;
         publish(
             &*self.around.events,
@@ -171,7 +176,6 @@ impl Task {
                 ..Default::default()
             },
         );
-        Ok(exit)
     }
 
     /// OCI runtime spec, "Lifecycle" 13: a failing poststop hook is logged and changes nothing.
