@@ -10,7 +10,7 @@ use boxlite_protocol::ttrpc;
 use boxlite_shim::bootstrap::both_versions;
 use boxlite_shim::service::Service;
 use boxlite_shim::task::Surroundings;
-use containerd_shim_protos::api::{CreateTaskRequest, CreateTaskResponse};
+use containerd_shim_protos::api::CreateTaskRequest;
 use containerd_shim_protos::shim_async::{Client, TaskClient};
 use containerd_shim_protos::ttrpc::Code;
 use containerd_shim_protos::ttrpc::asynchronous::Server;
@@ -101,27 +101,40 @@ impl Shim {
     }
 
     /// Writes the bundle's `config.json` and asks for the task.
-    pub async fn try_create(&self, bundle: &Bundle) -> ttrpc::Result<(Process, CreateTaskResponse)> {
+    pub async fn try_create(&self, bundle: &Bundle) -> ttrpc::Result<Process> {
         bundle.write_config();
         let fifos = Fifos::make(&bundle.directory, "init", bundle.stdin, bundle.terminal);
         let read = |path: &Option<PathBuf>| path.as_deref().filter(|_| bundle.read).map(Reader::start);
         let (stdout, stderr) = (read(&fifos.stdout), read(&fifos.stderr));
-        let answer = self.client.create(patience(), &self.request(bundle, &fifos)).await?;
-        let process = Process {
+        let process = self.try_create_from(bundle, self.request(bundle, &fifos)).await?;
+        Ok(Process { fifos, stdout, stderr, ..process })
+    }
+
+    /// Asks for the task with a request of the test's own; its stdio is the test's affair.
+    pub async fn try_create_from(
+        &self,
+        bundle: &Bundle,
+        request: CreateTaskRequest,
+    ) -> ttrpc::Result<Process> {
+        let answer = self.client.create(patience(), &request).await?;
+        Ok(Process {
             client: self.client.clone(),
             container: bundle.id.clone(),
             exec: String::new(),
             pid: answer.pid,
             directory: bundle.directory.clone(),
-            stdout,
-            stderr,
-            fifos,
-        };
-        Ok((process, answer))
+            fifos: Fifos::default(),
+            stdout: None,
+            stderr: None,
+        })
+    }
+
+    pub async fn create_from(&self, bundle: &Bundle, request: CreateTaskRequest) -> Process {
+        self.try_create_from(bundle, request).await.expect("created")
     }
 
     pub async fn create(&self, bundle: &Bundle) -> Process {
-        self.try_create(bundle).await.expect("created").0
+        self.try_create(bundle).await.expect("created")
     }
 
     /// Creates and starts.

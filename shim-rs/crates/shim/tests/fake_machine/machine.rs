@@ -19,7 +19,7 @@ use boxlite_shim::share::{self, ShareMount};
 use boxlite_shim::task::{Host, HostShare};
 use boxlite_vmm::{Machine, MachineConfig, MachineExit, Nic, Process, VmmError};
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 /// What the machine turns out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,11 +42,24 @@ pub struct FakeHost {
     kind: Kind,
     /// The mount namespace of each share, by the share's directory.
     shares: Mutex<HashMap<PathBuf, OwnedFd>>,
+    /// Every machine that was started, alive or not.
+    machines: Mutex<Vec<OwnedFd>>,
 }
 
 impl FakeHost {
     pub fn new(kind: Kind) -> Self {
-        Self { kind, shares: Mutex::default() }
+        Self { kind, shares: Mutex::default(), machines: Mutex::default() }
+    }
+}
+
+impl Drop for FakeHost {
+    /// Nothing outlives a test, not even as a zombie of somebody else's.
+    fn drop(&mut self) {
+        for machine in self.machines.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            // It has ended, or has been waited for: both are well.
+            let _ = rustix::process::pidfd_send_signal(&*machine, Signal::KILL);
+            let _ = rustix::process::waitid(WaitId::PidFd(machine.as_fd()), WaitIdOptions::EXITED);
+        }
     }
 }
 
@@ -90,6 +103,8 @@ impl Host for FakeHost {
             Process::spawn(command)
         });
         let process = started.expect("the share's namespace can be entered")?;
+        let pidfd = process.pidfd().try_clone_to_owned().map_err(host_error("keep a pidfd"))?;
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner).push(pidfd);
         Ok(Box::new(FakeMachine {
             process,
             channel: Mutex::new(Some(near)),

@@ -10,5 +10,10 @@
 mod fake_machine;
 
 mod exits;
+mod guest;
+mod hooks;
+mod input;
 mod life;
+mod output;
 mod states;
+mod terminal;
