@@ -79,6 +79,8 @@ impl Channel {
     }
 
     pub(crate) fn connect(self) -> io::Result<Connected> {
+        // From here on the runtime tells; the signals stop.
+        rustix::fs::fcntl_setfl(&self.fd, OFlags::NONBLOCK)?;
         Ok(Connected { fd: sys::watched(self.fd)? })
     }
 }

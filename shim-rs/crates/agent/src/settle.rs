@@ -90,18 +90,20 @@ async fn empty(cgroup: &Cgroup) -> Result<(), Fault> {
 }
 
 impl Containers {
-    /// Has the kernel send what is written in the share's pages, by mmap for one, to the host before it hears that
-    /// the container ended. In a child: the agent has other streams to serve meanwhile.
+    /// Has the kernel send what is still on its way to the share, pages written by mmap for one, before the host
+    /// hears that the container ended. In a child when others run: the agent has their streams to serve meanwhile.
     pub(crate) async fn bring_files_home(&self) {
         let share = self.share.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let Some(share) = share.filter(|share| share.mounted) else { return };
-        let life = || {
+        let synchronise = || {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let synced = rustix::fs::open(&share.path, flags, Mode::empty()).and_then(rustix::fs::syncfs);
             i32::from(synced.is_err())
         };
         // A share that cannot be synchronised has a host that is gone: it will not read the answer either.
-        if let Ok((pid, _pidfd)) = sys::spawn(0, None, life) {
+        if self.all().len() == 1 {
+            synchronise();
+        } else if let Ok((pid, _pidfd)) = sys::spawn(0, None, synchronise) {
             let _ = self.reaper.watch(pid).await;
         }
     }

@@ -48,7 +48,8 @@ impl Streams {
             let _ = control.send(stream);
             return;
         }
-        self.table().entry(name).or_insert(stream);
+        // The host opens anew when an earlier request of the same name was refused.
+        self.table().insert(name, stream);
         self.arrived.notify_waiters();
     }
 

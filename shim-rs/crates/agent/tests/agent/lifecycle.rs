@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A container's way: create, start, exec, signal, end; and what is refused on it.
 
+use std::time::Duration;
+
 use boxlite_protocol::ttrpc::Code;
 
 use crate::agent_test;
-use crate::host::{container, patience, read_all, read_until, refusal, send};
+use crate::host::{Guest, container, is_root, patience, read_all, read_until, refusal, send};
 use crate::plans::{plan, process};
 
 agent_test!(exit_statuses_are_the_programs, guest, {
@@ -42,8 +44,7 @@ agent_test!(signal_to_all_reaches_children, guest, {
 
 agent_test!(program_waits_for_start, guest, {
     let mut io = guest.create(plan(&["echo", "started"])).await.unwrap();
-    let early =
-        tokio::time::timeout(std::time::Duration::from_millis(100), read_until(&mut io.stdout, "s")).await;
+    let early = tokio::time::timeout(Duration::from_millis(100), read_until(&mut io.stdout, "s")).await;
     assert!(early.is_err(), "ran before it was started");
     guest.client.start_container(patience(), &container("c")).await.unwrap();
     assert_eq!(read_all(io.stdout).await, "started\n");
@@ -124,3 +125,28 @@ agent_test!(containers_end_with_the_channel, guest, {
     // Checked by the macro: the agent ends although a container runs; here, that the container had been there.
     assert_eq!(entries.len(), 1);
 });
+
+#[tokio::test]
+async fn containers_do_not_outlive_a_killed_agent() {
+    if !is_root() {
+        return;
+    }
+    let guest = Guest::start().await;
+    let _io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
+    let _exec = guest.exec("c", "e", process(&["sleep", "60"])).await.unwrap();
+    let entries = guest.client.processes(patience(), &container("c")).await.unwrap().processes;
+    assert_eq!(entries.len(), 2);
+    let agent = rustix::process::Pid::from_raw(i32::try_from(guest.agent_pid()).unwrap()).unwrap();
+    rustix::process::kill_process(agent, rustix::process::Signal::KILL).unwrap();
+    assert_eq!(guest.end().await, None);
+    let runs = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:") && !line.contains("zombie"))
+    };
+    let gone = async {
+        while entries.iter().any(|entry| runs(entry.pid)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+}

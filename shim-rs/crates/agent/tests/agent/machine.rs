@@ -56,7 +56,7 @@ machine_test!(container_runs_in_a_machine, guest, {
     assert!(now.abs_diff(clock) < 5, "{clock}");
 });
 
-machine_test!(mapped_writes_reach_the_host_before_the_end_is_told, guest, {
+machine_test!(writes_are_with_the_host_when_the_end_is_told, guest, {
     let script =
         "dd if=/dev/urandom of=/data bs=64k count=40 conv=notrunc 2>/dev/null; cat /data | head -c 1 > /one";
     guest.run(plan(&["sh", "-c", script])).await;

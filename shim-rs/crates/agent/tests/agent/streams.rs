@@ -118,6 +118,17 @@ agent_test!(stream_that_names_nothing_is_dropped, guest, {
     read_until(&mut io.stdout, "still here").await;
 });
 
+agent_test!(refused_name_can_be_used_again, guest, {
+    let _io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
+    assert!(guest.exec("c", "e", process(&["/none"])).await.is_err());
+    let first = guest.exec("c", "e", process(&["cat"])).await.unwrap();
+    assert_eq!(refusal(guest.exec("c", "e", process(&["true"])).await).0, Code::ALREADY_EXISTS);
+    drop(first.stdin);
+    guest.wait("c", "e").await;
+    let second = guest.exec("c", "e", process(&["echo", "mine"])).await.unwrap();
+    assert_eq!(read_all(second.stdout).await, "mine\n");
+});
+
 agent_test!(missing_stream_is_told, guest, {
     let request = boxlite_protocol::agent::CreateContainerRequest {
         plan: Some(plan(&["true"])).into(),
