@@ -27,10 +27,7 @@ fn sweep(run: &Path) -> usize {
     };
     let mut swept = 0;
     for task in directories(run).iter().flat_map(|namespace| directories(namespace)) {
-        let Ok(record) = Record::load(&task) else { continue };
-        if record.shim.as_ref().is_some_and(|shim| shim.alive()) {
-            continue;
-        }
+        let Some(record) = Record::abandoned(&task) else { continue };
         for failure in record.undo_all() {
             tracing::warn!(failure, "something was left behind");
         }

@@ -9,7 +9,7 @@
 //! host hooks, while the guest boots. A machine from a template is seen to run before its pid is told to anybody: when
 //! it does not, everything is unmade and made once more for a machine that boots (ADR 0014).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,7 @@ pub(super) struct Timings {
 #[derive(Clone)]
 struct Order {
     id: String,
+    bundle: PathBuf,
     config: Config,
     compiled: CompiledTask,
     rootfs: Vec<share::Mount>,
@@ -72,6 +73,7 @@ enum NotLaunched {
 /// Makes everything for `compiled`; on failure nothing is left.
 pub(super) async fn launch(
     id: &str,
+    bundle: &Path,
     config: &Config,
     compiled: &CompiledTask,
     rootfs: Vec<share::Mount>,
@@ -80,6 +82,7 @@ pub(super) async fn launch(
 ) -> Result<Launched, TaskError> {
     let mut order = Order {
         id: id.to_owned(),
+        bundle: bundle.to_owned(),
         config: config.clone(),
         compiled: compiled.clone(),
         rootfs,
@@ -104,9 +107,7 @@ pub(super) async fn launch(
 }
 
 async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLaunched> {
-    let mut record = Record::create(run_directory.to_owned())
-        .map_err(TaskError::launch("making the run directory"))
-        .map_err(NotLaunched::Failed)?;
+    let mut record = begin(&order.bundle, run_directory).await.map_err(NotLaunched::Failed)?;
     let runtime = tokio::runtime::Handle::current();
     let owned = order.clone();
     let thread = move || {
@@ -139,6 +140,21 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
         timings: built.timings,
         greeting: built.greeting,
     })
+}
+
+/// Makes the run directory with the record, and has the bundle point to it.
+async fn begin(bundle: &Path, run_directory: &Path) -> Result<Record, TaskError> {
+    if let Some(record) = Record::abandoned(run_directory) {
+        // Left by a shim that died; the sweep has not come by yet.
+        unmake(record).await;
+    }
+    let record =
+        Record::create(run_directory.to_owned()).map_err(TaskError::launch("making the run directory"))?;
+    if let Err(error) = super::record::point_to(bundle, run_directory) {
+        unmake(record).await;
+        return Err(TaskError::launch("marking the bundle")(error));
+    }
+    Ok(record)
 }
 
 /// Sees a machine to where a template had stood.

@@ -137,8 +137,7 @@ impl Task {
         let t_plan = created.elapsed();
 
         let run = config.paths.run.join(&around.namespace).join(&id);
-        record::point_to(&bundle, &run).map_err(TaskError::launch("marking the bundle"))?;
-        let launched = launch::launch(&id, &config, &compiled, rootfs, &run, &around.host).await?;
+        let launched = launch::launch(&id, &bundle, &config, &compiled, rootfs, &run, &around.host).await?;
         let launch::Launched { machine, virtiofsd, namespace, record, timings, greeting } = launched;
         let (up, guest) = watch::channel(None);
         boot(machine.clone(), greeting, up, created, id.clone());

@@ -112,8 +112,22 @@ impl Record {
         builder.recursive(false).create(&directory)?;
         let shim = ProcessRecord::of(std::process::id());
         let mut record = Self { shim, machine_pid: None, undo: Vec::new(), directory: directory.clone() };
-        record.push(Undo::RunDirectory(directory))?;
-        Ok(record)
+        match record.push(Undo::RunDirectory(directory)) {
+            Ok(()) => Ok(record),
+            Err(error) => {
+                // Without a record nobody would ever come for it. The first failure is the one to tell.
+                let _ = std::fs::remove_dir_all(&record.directory);
+                Err(error)
+            }
+        }
+    }
+
+    /// Reads the record of a task whose shim is gone.
+    #[must_use]
+    pub fn abandoned(directory: &Path) -> Option<Self> {
+        let record = Self::load(directory).ok()?;
+        let alive = record.shim.as_ref().is_some_and(ProcessRecord::alive);
+        (!alive).then_some(record)
     }
 
     /// Reads a task's record.
