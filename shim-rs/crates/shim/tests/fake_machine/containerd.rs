@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use boxlite_protocol::protobuf::CodedOutputStream;
 use boxlite_protocol::protobuf::well_known_types::any::Any;
@@ -33,8 +34,22 @@ pub struct Shim {
     pub connection: Client,
     pub service: Service,
     pub events: Recorder,
+    pub host: Arc<FakeHost>,
     pub scratch: TempDir,
     _server: Server,
+}
+
+impl Drop for Shim {
+    /// Ends the machines of tasks that were left running, and lets the shim clear up before the directory goes.
+    fn drop(&mut self) {
+        self.host.end_machines();
+        let run = self.run_path().join(NAMESPACE);
+        let is_empty = || std::fs::read_dir(&run).map_or(true, |mut entries| entries.next().is_none());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
 }
 
 /// No call takes longer.
@@ -59,9 +74,10 @@ impl Shim {
         require_root();
         let scratch = tempfile::Builder::new().prefix("boxlite-test-").tempdir().unwrap();
         let events = Recorder::default();
+        let host = Arc::new(FakeHost::new(kind));
         let service = Service::new(Surroundings {
             namespace: NAMESPACE.to_owned(),
-            host: Arc::new(FakeHost::new(kind)),
+            host: host.clone(),
             events: Arc::new(events.clone()),
         });
         let address = format!("unix://{}", scratch.path().join("shim.sock").display());
@@ -69,7 +85,7 @@ impl Shim {
         server.start().await.unwrap();
         let connection = Client::connect(&address).await.unwrap();
         let client = TaskClient::new(connection.clone());
-        Self { client, connection, service, events, scratch, _server: server }
+        Self { client, connection, service, events, host, scratch, _server: server }
     }
 
     /// `[paths] run`.

@@ -50,16 +50,23 @@ impl FakeHost {
     pub fn new(kind: Kind) -> Self {
         Self { kind, shares: Mutex::default(), machines: Mutex::default() }
     }
-}
 
-impl Drop for FakeHost {
-    /// Nothing outlives a test, not even as a zombie of somebody else's.
-    fn drop(&mut self) {
-        for machine in self.machines.get_mut().unwrap_or_else(PoisonError::into_inner) {
+    /// Ends what still runs, and waits until it has: nothing outlives a test, not even as somebody else's zombie.
+    pub fn end_machines(&self) {
+        for machine in self.machines.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             // It has ended, or has been waited for: both are well.
-            let _ = rustix::process::pidfd_send_signal(&*machine, Signal::KILL);
+            let _ = rustix::process::pidfd_send_signal(&machine, Signal::KILL);
             let _ = rustix::process::waitid(WaitId::PidFd(machine.as_fd()), WaitIdOptions::EXITED);
         }
+    }
+
+    /// Lets go of the machines that have ended.
+    pub fn forget_the_dead(&self) {
+        let alive = |machine: &OwnedFd| {
+            // Harmless to what runs; ESRCH once it has been waited for.
+            rustix::process::pidfd_send_signal(machine, Signal::CONT).is_ok()
+        };
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner).retain(alive);
     }
 }
 

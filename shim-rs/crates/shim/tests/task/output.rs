@@ -176,7 +176,7 @@ async fn output_goes_to_a_log_program_by_uri() {
     // The program is not waited for: it ends when its pipes do.
     soon("the log", async {
         while !std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with("end\n")) {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     })
     .await;

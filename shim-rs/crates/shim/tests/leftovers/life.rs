@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a task has on the host while it lives, and that all of it goes.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::census::{Census, alone, cgroup_parent, moment, namespace_is_gone, with_cgroup};
+use crate::fake_machine::containerd::Shim;
+use crate::fake_machine::machine::signal;
+use crate::fake_machine::process::{Exec, Process};
+
+fn namespace(container: &Process, kind: &str) -> PathBuf {
+    fs::read_link(format!("/proc/{}/ns/{kind}", container.pid)).unwrap()
+}
+
+fn cgroups_of(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap()
+}
+
+#[test]
+fn a_task_that_ends_leaves_nothing() {
+    alone(async {
+        let shim = Shim::start().await;
+        let bundle = with_cgroup(shim.bundle("c").nobody_reads().args(&["sleep", "1000"]));
+        let before = Census::take(&shim);
+        let container = shim.run(&bundle).await;
+        let exec = container.exec("e1", &Exec::args(&["sleep", "1000"])).await;
+        let namespaces = ["net", "mnt"].map(|kind| (kind, namespace(&container, kind)));
+        let ours = fs::read_link("/proc/self/ns/net").unwrap();
+        assert_ne!(namespaces[0].1, ours, "the machine is in a network of its own");
+        container.kill(9).await;
+        container.wait().await;
+        exec.wait().await;
+        container.delete().await;
+        for (kind, link) in &namespaces {
+            namespace_is_gone(kind, link).await;
+        }
+        before.is_the_same_again(&shim).await;
+    });
+}
+
+#[test]
+fn a_machine_is_born_in_the_containers_cgroup_and_leaves_it_empty() {
+    alone(async {
+        let shim = Shim::start().await;
+        let before = Census::take(&shim);
+        let container =
+            shim.run(&with_cgroup(shim.bundle("c").nobody_reads().args(&["sleep", "1000"]))).await;
+        let path = format!(":{}/c", cgroup_parent());
+        let outside: Vec<_> = cgroups_of(container.pid)
+            .lines()
+            .filter(|line| !line.ends_with(&path))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(outside, Vec::<String>::new(), "every hierarchy accounts for the machine");
+        signal(container.pid, Signal::KILL);
+        container.wait().await;
+        // Gone with the machine, before the task is deleted: an engine may start the next one at once.
+        assert!(Census::take(&shim).has_no_cgroup());
+        container.delete().await;
+        before.is_the_same_again(&shim).await;
+    });
+}
+
+#[test]
+fn a_task_that_was_never_started_leaves_nothing() {
+    alone(async {
+        let shim = Shim::start().await;
+        let before = Census::take(&shim);
+        let container = shim.create(&with_cgroup(shim.bundle("c").nobody_reads())).await;
+        container.delete().await;
+        before.is_the_same_again(&shim).await;
+    });
+}
+
+#[test]
+fn lives_and_execs_one_after_the_other_cost_no_descriptor() {
+    alone(async {
+        let shim = Shim::start().await;
+        let bundle = shim.bundle("c").nobody_reads().args(&["sleep", "1000"]);
+        let round = async || {
+            let container = shim.run(&bundle).await;
+            for id in ["e1", "e2", "e3"] {
+                let mut exec = container.exec(id, &Exec::args(&["echo", "hello"])).await;
+                assert_eq!(exec.wait().await, 0);
+                exec.delete().await;
+                assert_eq!(exec.stdout().await, b"hello\n");
+            }
+            container.kill(9).await;
+            container.wait().await;
+            container.delete().await;
+        };
+        round().await;
+        shim.host.forget_the_dead();
+        let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = descriptors();
+        for _ in 0..3 {
+            round().await;
+        }
+        let settle = async {
+            loop {
+                shim.host.forget_the_dead();
+                if descriptors() <= before {
+                    return;
+                }
+                moment().await;
+            }
+        };
+        let settled = tokio::time::timeout(Duration::from_secs(5), settle).await;
+        assert!(settled.is_ok(), "{before} descriptors became {}", descriptors());
+    });
+}
