@@ -25,7 +25,7 @@ use crate::mode::{self, Mode};
 use crate::reaper::Reaper;
 use crate::service::Service;
 use crate::streams::Streams;
-use crate::{boot, settle, sys};
+use crate::{boot, hygiene, settle, sys};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -73,10 +73,12 @@ fn run(fd: OwnedFd, guest: bool, share: Option<Share>, cgroups: Option<PathBuf>)
             share: Mutex::new(share),
             table: Mutex::default(),
         });
-        channel.greet().trying(|| "say hello".to_owned())?;
         if guest {
+            hygiene::before_save()?;
             mode::say(boxlite_protocol::READY_LINE);
         }
+        // The last thing before it waits: whoever saves this machine goes by it.
+        channel.greet().trying(|| "say hello".to_owned())?;
         // Nothing else is to run before the host has spoken: this blocks the one thread.
         channel.await_host().trying(|| "wait for the host".to_owned())?;
         serve(channel, Arc::clone(&containers)).await?;

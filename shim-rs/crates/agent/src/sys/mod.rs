@@ -7,6 +7,7 @@
 
 mod birth;
 mod filters;
+mod memory;
 mod signals;
 
 use std::io;
@@ -17,6 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 pub(crate) use birth::{execute, exit, spawn};
 pub(crate) use filters::{attach_device_program, filter_system_calls};
+pub(crate) use memory::touch_free;
 pub(crate) use signals::{child_signals, default_signals, kill, request_io_signal, signal, wait_for_io};
 
 fn check(result: c_long) -> io::Result<c_long> {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use boxlite_net::Namespace;
-use boxlite_protocol::hello;
+use boxlite_protocol::{SAVE_ARGUMENT, hello};
 use boxlite_vmm::template::{Image, Saving, memory};
 use boxlite_vmm::{Hypervisor, Machine, MachineConfig, Process, Qemu, Start};
 use tokio::io::AsyncReadExt;
@@ -176,14 +176,15 @@ async fn await_hello(machine: &dyn Machine) -> Result<(), TaskError> {
     let channel = machine.take_channel().ok_or_else(|| gone(machine, "its channel was taken".to_owned()))?;
     let mut channel = tokio::net::UnixStream::from_std(channel).map_err(failed("preparing the channel"))?;
     let mut bytes = [0; hello::LENGTH];
-    let read = tokio::select! {
-        read = channel.read_exact(&mut bytes) => read,
-        exit = machine.exited() => return Err(gone(machine, format!("it ended: {exit}"))),
-        () = tokio::time::sleep(BOOT) => {
-            return Err(gone(machine, format!("the guest was not up within {} s", BOOT.as_secs())));
+    match tokio::time::timeout(BOOT, channel.read_exact(&mut bytes)).await {
+        Ok(Ok(_)) => {}
+        // Only a machine that ends closes its channel.
+        Ok(Err(_)) => {
+            let exit = machine.exited().await;
+            return Err(gone(machine, format!("it ended before the guest was up: {}", exit.process)));
         }
-    };
-    read.map_err(failed("waiting for the guest's agent"))?;
+        Err(_) => return Err(gone(machine, format!("the guest was not up within {} s", BOOT.as_secs()))),
+    }
     hello::check(bytes).map_err(TaskError::launch("greeting the guest's agent"))
 }
 
@@ -230,8 +231,10 @@ fn launch(
     let size = MachineSize { vcpus: class.vcpus, memory_mib: class.memory_mib };
     let parts = Parts { taps, share: shared.socket };
     let configured = machine::configure(config, "boxlite-template", size, directory, parts);
+    // Read by the guest alone, while it boots: no part of what a clone must be like.
+    let kernel_args = SAVE_ARGUMENT.to_owned();
     let machine = Qemu
-        .launch(MachineConfig { start, ..configured })
+        .launch(MachineConfig { start, kernel_args, ..configured })
         .map_err(TaskError::launch("starting the machine"))?;
     Ok((shared.process, Arc::from(machine)))
 }
