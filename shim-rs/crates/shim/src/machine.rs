@@ -7,8 +7,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use boxlite_net::Namespace;
+use boxlite_protocol::plan::Sysctl;
 use boxlite_protocol::{NIC_MAC_PREFIX, PORT_NAME, SHARE_TAG};
-use boxlite_vmm::{MachineConfig, Nic, Share, Start};
+use boxlite_vmm::{Accel, MachineConfig, Nic, Share, Start};
 
 use crate::config::Config;
 use crate::error::TaskError;
@@ -40,6 +41,18 @@ pub(crate) fn open_taps(namespace: &Namespace, count: u32) -> Result<Vec<OwnedFd
             boxlite_net::open_tap(namespace, index).map_err(TaskError::launch("opening a tap device"))
         })
         .collect()
+}
+
+/// What the guest's kernel is told once it runs. An emulated one compiles BPF programs by code that is translated for
+/// this alone, and then has the result translated again: interpreting the few instructions is faster, the more so as
+/// seccomp remembers which calls its filter always allows.
+pub(crate) fn guest_sysctls(accel: Accel) -> Vec<Sysctl> {
+    match accel {
+        Accel::Kvm => Vec::new(),
+        Accel::Tcg => {
+            vec![Sysctl { path: "net/core/bpf_jit_enable".into(), value: "0".into(), ..Sysctl::default() }]
+        }
+    }
 }
 
 /// The machine `name`, of this size, with its console's log in `directory`. It boots unless told otherwise.

@@ -27,6 +27,10 @@ pub(crate) fn apply(containers: &Containers, request: &ConfigureRequest) -> Resu
         identity::set_clock(request.realtime_ns)?;
         identity::add_entropy(&request.entropy)?;
         identity::set_hostname(&request.hostname)?;
+        for sysctl in &request.sysctls {
+            let path = format!("/proc/sys/{}", sysctl.path);
+            std::fs::write(&path, &sysctl.value).trying(|| format!("write {path}"))?;
+        }
         if !request.share_tag.is_empty() {
             mount_share(&request.share_tag, &path)?;
         }

@@ -89,6 +89,7 @@ pub struct Task {
     pub bundle: PathBuf,
     around: Surroundings,
     nics: u32,
+    accel: boxlite_vmm::Accel,
     compiled: CompiledTask,
     machine: Arc<dyn Machine>,
     /// Serves the share; ends with the task.
@@ -150,6 +151,7 @@ impl Task {
             bundle,
             around: around.clone(),
             nics: config.machine.nics,
+            accel: config.accel(),
             compiled,
             machine,
             _virtiofsd: virtiofsd,

@@ -161,6 +161,7 @@ impl Task {
             hostname: self.compiled.launch.hostname.clone(),
             share_tag,
             share_path,
+            sysctls: crate::machine::guest_sysctls(self.accel),
             ..guest::first_call()?
         };
         guest.configure(&request).await
