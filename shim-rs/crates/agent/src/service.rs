@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use boxlite_protocol::agent::{
     ConfigureRequest, ContainerRef, CreateContainerRequest, CreateContainerResponse, Empty, Event,
-    ExecRequest, ExecResponse, ProcessRef, ProcessesResponse, ResizeRequest, SignalRequest, StatsResponse,
-    UpdateRequest, WaitResponse,
+    ExecRequest, ExecResponse, ProcessRef, ProcessesResponse, ResizeRequest, SignalRequest,
+    StartContainerRequest, StatsResponse, UpdateRequest, WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::Agent;
 use boxlite_protocol::async_trait::async_trait;
@@ -62,8 +62,13 @@ impl Agent for Service {
         Ok(CreateContainerResponse { pid: unsigned(pid), ..Default::default() })
     }
 
-    async fn start_container(&self, _: &TtrpcContext, request: ContainerRef) -> ttrpc::Result<Empty> {
+    async fn start_container(
+        &self,
+        _: &TtrpcContext,
+        request: StartContainerRequest,
+    ) -> ttrpc::Result<Empty> {
         let container = self.0.find(&request.container_id)?;
+        configure::correct_clock(&self.0, request.realtime_ns).map_err(AgentError::from)?;
         container.init.start().await?;
         Ok(Empty::new())
     }

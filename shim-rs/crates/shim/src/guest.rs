@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use boxlite_protocol::agent::{
     ConfigureRequest, ContainerRef, CreateContainerRequest, Empty, Event, ExecRequest, ProcessRef,
-    ProcessesResponse, ResizeRequest, SignalRequest, StatsResponse, UpdateRequest, WaitResponse,
+    ProcessesResponse, ResizeRequest, SignalRequest, StartContainerRequest, StatsResponse, UpdateRequest, WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::AgentClient;
 use boxlite_protocol::mux::{self, Opener};
@@ -115,11 +115,12 @@ impl Guest {
 
     /// Lets the first process execute.
     pub async fn start(&self, container_id: &str) -> Result<(), TaskError> {
-        self.agent
-            .start_container(with_duration(SLOW), &container(container_id))
-            .await
-            .map(drop)
-            .map_err(|e| failed(&e))
+        let request = StartContainerRequest {
+            container_id: container_id.to_owned(),
+            realtime_ns: realtime_ns(),
+            ..Default::default()
+        };
+        self.agent.start_container(with_duration(SLOW), &request).await.map(drop).map_err(|e| failed(&e))
     }
 
     /// Starts another process.
@@ -211,9 +212,13 @@ pub fn first_call() -> Result<ConfigureRequest, TaskError> {
     let mut entropy = vec![0; ENTROPY];
     rustix::rand::getrandom(&mut entropy, rustix::rand::GetRandomFlags::empty())
         .map_err(TaskError::launch("reading entropy"))?;
+    Ok(ConfigureRequest { realtime_ns: realtime_ns(), entropy, ..Default::default() })
+}
+
+/// Nanoseconds since 1970, now.
+fn realtime_ns() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let realtime_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-    Ok(ConfigureRequest { realtime_ns, entropy, ..Default::default() })
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 fn container(container_id: &str) -> ContainerRef {

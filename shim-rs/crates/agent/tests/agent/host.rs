@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use boxlite_protocol::agent::{
-    ContainerRef, CreateContainerRequest, ExecRequest, ProcessRef, SignalRequest, WaitResponse,
+    ContainerRef, CreateContainerRequest, ExecRequest, ProcessRef, SignalRequest, StartContainerRequest,
+    WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::AgentClient;
 use boxlite_protocol::mux::{self, Opener, Stream};
@@ -155,7 +156,7 @@ impl Guest {
     pub(crate) async fn launch(&self, plan: LaunchPlan) -> ttrpc::Result<Io> {
         let id = plan.container_id.clone();
         let io = self.create(plan).await?;
-        self.client.start_container(patience(), &container(&id)).await?;
+        self.client.start_container(patience(), &start(&id)).await?;
         Ok(io)
     }
 
@@ -217,6 +218,10 @@ impl Guest {
     pub(crate) fn agent_pid(&self) -> u32 {
         self.agent.id()
     }
+}
+
+pub(crate) fn start(id: &str) -> StartContainerRequest {
+    StartContainerRequest { container_id: id.into(), ..Default::default() }
 }
 
 pub(crate) fn container(id: &str) -> ContainerRef {

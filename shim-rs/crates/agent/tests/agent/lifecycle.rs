@@ -6,7 +6,7 @@ use std::time::Duration;
 use boxlite_protocol::ttrpc::Code;
 
 use crate::agent_test;
-use crate::host::{Guest, container, is_root, patience, read_all, read_until, refusal, send};
+use crate::host::{Guest, container, is_root, patience, read_all, read_until, refusal, send, start};
 use crate::plans::{plan, process};
 
 agent_test!(exit_statuses_are_the_programs, guest, {
@@ -46,14 +46,14 @@ agent_test!(program_waits_for_start, guest, {
     let mut io = guest.create(plan(&["echo", "started"])).await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(100), read_until(&mut io.stdout, "s")).await;
     assert!(early.is_err(), "ran before it was started");
-    guest.client.start_container(patience(), &container("c")).await.unwrap();
+    guest.client.start_container(patience(), &start("c")).await.unwrap();
     assert_eq!(read_all(io.stdout).await, "started\n");
 });
 
 agent_test!(container_that_never_started_can_be_removed, guest, {
     let _io = guest.create(plan(&["true"])).await.unwrap();
     guest.remove("c").await;
-    assert_eq!(refusal(guest.client.start_container(patience(), &container("c")).await).0, Code::NOT_FOUND);
+    assert_eq!(refusal(guest.client.start_container(patience(), &start("c")).await).0, Code::NOT_FOUND);
     assert_eq!(guest.run(plan(&["true"])).await.0, 0);
 });
 
