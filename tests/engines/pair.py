@@ -71,6 +71,16 @@ class Pair:
         """The shim's run state for Docker's containers."""
         return host_layout().run_dir / self.namespace
 
+    @property
+    def templates(self) -> Path:
+        """Where the templates of the runtime boxlite-templates lie."""
+        return self.directory / "templates"
+
+    @property
+    def templates_config(self) -> Path:
+        """The configuration of the runtime boxlite-templates."""
+        return self.directory / "config" / f"{settings.TEMPLATES}.toml"
+
     def ids(self) -> set[str]:
         """Return the id of every container there has ever been in this pair."""
         created = self.directory / "created"
@@ -163,7 +173,8 @@ def _start_dockerd(
     directory = ground.directory
     configs = directory / "config"
     configs.mkdir()
-    for name, text in settings.boxlite_configs(config).items():
+    texts = settings.boxlite_configs(config, directory / "templates")
+    for name, text in texts.items():
         (configs / f"{name}.toml").write_text(text)
     file = directory / "daemon.json"
     file.write_text(

@@ -7,7 +7,6 @@ the broken configurations that the tests of refusals name as runtimes.
 
 import json
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 
 #: What the shim is told when the host has no configuration of its own.
@@ -16,6 +15,8 @@ DEFAULT_CONFIG = '[log]\nlevel = "info"\n'
 #: Runtimes whose configuration names a file that is not there, by what is
 #: missing; each is an entry of daemon.json named boxlite-no-<key>.
 MISSING = ("qemu", "virtiofsd", "kernel", "initrd")
+#: The runtime whose templates are the tests' own.
+TEMPLATES = "boxlite-templates"
 #: The line that makes a configuration one the shim must refuse.
 UNKNOWN_KEY_LINE = 'colour = "blue"'
 
@@ -77,30 +78,34 @@ def dockerd(root: Path, *, containerd: Path, namespace: str, config: Path) -> st
     )
 
 
-def boxlite_configs(base: Path) -> dict[str, str]:
+def boxlite_configs(base: Path, templates: Path) -> dict[str, str]:
     """Return the shim's configurations by runtime name.
 
     ``base`` is the host's own configuration; each broken one is it with one
-    thing changed.
+    thing changed. boxlite-templates keeps its templates in ``templates``.
     """
     text = base.read_text() if base.exists() else DEFAULT_CONFIG
     configs = {"boxlite": text}
     for key in MISSING:
-        paths = {**tomllib.loads(text).get("paths", {}), key: f"/nonexistent/{key}"}
-        configs[f"boxlite-no-{key}"] = _with_paths(text, paths)
+        configs[f"boxlite-no-{key}"] = with_value(
+            text, "paths", key, f"/nonexistent/{key}"
+        )
+    kept = with_value(text, "template", "directory", str(templates))
+    configs[TEMPLATES] = with_value(kept, "template", "mode", "auto")
     configs["boxlite-unknown-key"] = f"[machine]\nvcpus = 1\n{UNKNOWN_KEY_LINE}\n"
     configs["boxlite-ill-typed"] = '[machine]\nvcpus = "many"\n'
     return configs
 
 
-def _with_paths(text: str, paths: Mapping[str, str]) -> str:
-    """Return ``text`` with its table [paths] replaced by ``paths``."""
+def with_value(text: str, name: str, key: str, value: str) -> str:
+    """Return ``text`` with one value in table ``name`` set or replaced."""
+    values = {**tomllib.loads(text).get(name, {}), key: value}
     kept: list[str] = []
     inside = False
     for line in text.splitlines():
         if line.startswith("["):
-            inside = line.strip() == "[paths]"
+            inside = line.strip() == f"[{name}]"
         if not inside:
             kept.append(line)
-    table = [f"{key} = {json.dumps(value)}" for key, value in paths.items()]
-    return "\n".join([*kept, "[paths]", *table, ""])
+    table = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    return "\n".join([*kept, f"[{name}]", *table, ""])
