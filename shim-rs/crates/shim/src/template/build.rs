@@ -125,7 +125,10 @@ fn identify(config: &Config, class: Class, store: &Store, lock: &Lock) -> Result
     let machine = super::outline(config, class)?;
     let virtiofsd = &config.paths.virtiofsd;
     let paths = identity::ingredients(&machine, virtiofsd).map(|(_, path)| path);
-    let digests = Digests::read(paths).map_err(TaskError::launch("digesting the programs and images"))?;
+    let digests = Digests::read(paths)
+        .map_err(TaskError::launch("digesting the programs and images"))?
+        // Another configuration's templates may lie beside ours.
+        .and(store.digests().unwrap_or_default());
     store.note(&digests, lock).map_err(TaskError::launch("noting the digests"))?;
     let host = identity::host().map_err(TaskError::launch("reading the host's processor"))?;
     let text = identity::identity(&machine, virtiofsd, &digests, &host).map_err(|path| {

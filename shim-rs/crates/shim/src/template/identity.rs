@@ -70,6 +70,17 @@ impl Digests {
         paths.into_iter().map(digest).collect::<io::Result<_>>().map(Self)
     }
 
+    /// With what `others` know of further files that have not changed since.
+    pub(super) fn and(mut self, others: Self) -> Self {
+        let others = others.0.into_iter();
+        let unchanged =
+            others.filter(|(path, known)| Marks::of(path).is_ok_and(|marks| marks == known.marks));
+        for (path, known) in unchanged {
+            self.0.entry(path).or_insert(known);
+        }
+        self
+    }
+
     /// The digest of a file; none when it was not digested, or has changed since.
     fn of(&self, path: &Path) -> Option<&str> {
         let known = self.0.get(path)?;

@@ -90,6 +90,17 @@ fn a_file_that_changed_since_it_was_digested_has_no_digest() {
 }
 
 #[test]
+fn digests_of_another_configuration_stay_as_long_as_its_files() {
+    let (one, other) = (Files::new(), Files::new());
+    let both = one.digests().and(other.digests());
+    assert!(one.key(&one.machine(), &both, "").is_ok() && other.key(&other.machine(), &both, "").is_ok());
+    fs::write(other.path("kernel"), "changed").unwrap();
+    let left = one.digests().and(both);
+    assert_eq!(other.key(&other.machine(), &left, ""), Err(other.path("kernel")));
+    assert!(left.of(&other.path("initrd")).is_some() && left.of(&other.path("kernel")).is_none());
+}
+
+#[test]
 fn digests_survive_their_file() {
     let files = Files::new();
     let text = serde_json::to_vec(&files.digests()).unwrap();
