@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 use command_fds::{CommandFdExt, FdMapping};
 use containerd_shim::{Flags, StartOpts};
+use rustix::fs::Mode;
 
 use super::protocol::{Call, Said, answer, understand};
 use super::serve;
@@ -99,22 +100,31 @@ pub(super) fn remove_socket(flags: &Flags) -> std::io::Result<()> {
 
 /// A path socket in a directory of root's alone (an abstract one is reachable from every host-network container).
 fn listen(path: &Path) -> Result<UnixListener, TaskError> {
-    let bind = || -> std::io::Result<UnixListener> {
+    let make = || -> std::io::Result<UnixListener> {
         if let Some(parent) = path.parent() {
             std::fs::DirBuilder::new().recursive(true).mode(0o711).create(parent)?;
         }
-        match UnixListener::bind(path) {
+        match bind(path) {
             Err(error)
                 if error.kind() == std::io::ErrorKind::AddrInUse && UnixStream::connect(path).is_err() =>
             {
                 // The socket of a shim that was killed.
                 std::fs::remove_file(path)?;
-                UnixListener::bind(path)
+                bind(path)
             }
             other => other,
         }
     };
-    bind().map_err(TaskError::launch("making the shim's socket"))
+    make().map_err(TaskError::launch("making the shim's socket"))
+}
+
+/// Whoever may write to the socket may drive the shim: root alone.
+fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    // The mask is the process', which has no other thread.
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listener
 }
 
 fn spawn(call: &Call, listener: UnixListener, path: &Path) -> Result<(), TaskError> {
