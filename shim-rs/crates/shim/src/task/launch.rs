@@ -241,6 +241,8 @@ fn build(order: &Order, record: &mut Record) -> Result<Built, TaskError> {
     let machine = order.host.launch(config).map_err(TaskError::launch("starting the machine"))?;
     remember_process(record, machine.pid())?;
     record.set_machine(machine.pid()).map_err(TaskError::launch("writing the record"))?;
+    let score = order.compiled.launch.process.oom_score_adj.unwrap_or_default();
+    adjust_oom_score(machine.pid(), score);
     timings.t_spawn = began.elapsed();
     let greeting = if template.is_some() { Greeting::SaidBefore } else { Greeting::Expected };
     Ok(Built { machine, virtiofsd: shared.process, namespace, timings, greeting, template })
@@ -258,6 +260,14 @@ fn choose(order: &Order, machine: &mut MachineConfig) -> Result<Option<Entry>, T
         tracing::warn!(id = order.id, warning, "no template, booting");
     }
     Ok(choice.template)
+}
+
+/// A machine is born as hard to kill as the shim. On a host without memory it is to go when the container would; what
+/// serves its share stays as it is, for it ends with the machine.
+fn adjust_oom_score(pid: u32, score: i32) {
+    if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
+        tracing::warn!(pid, score, %error, "oom_score_adj of the machine stays");
+    }
 }
 
 /// The process exists for a moment before its record does; should writing fail, it is ended here.
