@@ -4,11 +4,11 @@
 use boxlite_protocol::protobuf::Message;
 use boxlite_protocol::ttrpc;
 use containerd_shim_protos::api::{
-    CreateTaskResponse, DeleteRequest, DeleteResponse, StartRequest, StartResponse, Status, WaitRequest,
-    WaitResponse,
+    CreateTaskResponse, DeleteRequest, DeleteResponse, ShutdownRequest, StartRequest, StartResponse, Status,
+    WaitRequest, WaitResponse,
 };
 
-use crate::fake_machine::containerd::Shim;
+use crate::fake_machine::containerd::{Shim, patience};
 use crate::fake_machine::fifo::Fifos;
 use crate::fake_machine::process::Exec;
 use crate::fake_machine::{PATIENCE, soon};
@@ -119,4 +119,18 @@ async fn a_shim_without_a_task_is_done_and_one_with_a_task_is_not() {
     assert!(forgotten.is_err(), "a shim with a task was taken for a forgotten one");
     container.delete().await;
     soon("the end of a forgotten shim", shim.service.forgotten(moment)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shutdown_ends_a_shim_without_a_task_alone() {
+    let shim = Shim::start().await;
+    let container = shim.create(&shim.bundle("c")).await;
+    let shutdown = ShutdownRequest { id: "c".into(), ..Default::default() };
+    shim.client.shutdown(patience(), &shutdown).await.unwrap();
+    let ended = tokio::time::timeout(std::time::Duration::from_millis(50), shim.service.ended()).await;
+    assert!(ended.is_err(), "a shim with a task ended");
+    assert_eq!(container.status().await, Status::CREATED);
+    container.delete().await;
+    shim.client.shutdown(patience(), &shutdown).await.unwrap();
+    soon("the end of the shim", shim.service.ended()).await;
 }

@@ -14,6 +14,8 @@ mod guest;
 mod hooks;
 mod input;
 mod life;
+mod memory;
+mod news;
 mod output;
 mod states;
 mod terminal;
