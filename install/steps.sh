@@ -30,7 +30,10 @@ finish() {
     wait "${step_pid[$name]}" || code=$?
     unset "step_pid[$name]"
     if ((code)); then
-        echo "failed: ${step_title[$name]}; the end of $logs/$name.log:" >&2
+        echo "failed: ${step_title[$name]}; from $logs/$name.log:" >&2
+        # cargo test goes on after a failure, so its end does not tell.
+        grep -E -A 2 "^test .* FAILED|panicked at" "$logs/$name.log" | head -n 40 | sed 's/^/  | /' >&2
+        echo "its end:" >&2
         tail -n 20 "$logs/$name.log" | sed 's/^/  | /' >&2
     else
         echo "done: ${step_title[$name]} ($((SECONDS - step_began[$name])) s)"

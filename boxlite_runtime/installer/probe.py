@@ -70,7 +70,7 @@ def argv(machine: Machine, accel: str) -> list[str]:
         "-device", f"virtserialport,chardev=agent,name={PORT}",
         "-kernel", str(machine.kernel),
         "-initrd", str(machine.initrd),
-        "-append", "console=ttyS0 panic=-1 reboot=t quiet",
+        "-append", "console=ttyS0 panic=-1 reboot=t quiet dummy.numdummies=0",
     ]  # fmt: skip
 
 

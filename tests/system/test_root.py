@@ -36,14 +36,18 @@ def test_hosts_hostname_and_resolv_conf_are_the_engines(both: Both) -> None:
 
 
 def test_the_engines_files_change_in_a_running_container(both: Both) -> None:
-    """dockerd rewrites these in place; a copy made at the start would be stale."""
+    """dockerd rewrites these in place; a copy made at the start would be stale.
+
+    A change may be seen a second later: docs/explanation/limits.md, "Files".
+    """
 
     def scenario(docker: Docker) -> object:
         with docker.container() as container:
             hosts = docker.inspect(container)["HostsPath"]
             with open(hosts, "a") as file:  # noqa: PTH123
                 file.write("192.0.2.8\tlater\n")
-            from_host = docker.exec(container, "tail", "-n1", "/etc/hosts").ok().text
+            read = "sleep 1.1; tail -n1 /etc/hosts"
+            from_host = docker.exec(container, "sh", "-c", read).ok().text
             docker.exec(container, "sh", "-c", "echo 192.0.2.9 inner >>/etc/hosts").ok()
             with open(hosts) as file:  # noqa: PTH123
                 return from_host, file.read().splitlines()[-1]

@@ -13,7 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use boxlite_protocol::agent::{
     ConfigureRequest, ContainerRef, CreateContainerRequest, Empty, Event, ExecRequest, ProcessRef,
-    ProcessesResponse, ResizeRequest, SignalRequest, StartContainerRequest, StatsResponse, UpdateRequest, WaitResponse,
+    ProcessesResponse, ResizeRequest, SignalRequest, StartContainerRequest, StatsResponse, UpdateRequest,
+    WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::AgentClient;
 use boxlite_protocol::mux::{self, Opener};

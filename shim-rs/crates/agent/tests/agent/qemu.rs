@@ -71,7 +71,7 @@ pub(crate) fn start(work: &Path, devices: &[&str]) -> (UnixStream, Child) {
         .args(["-global", "virtio-mmio.force-legacy=false", "-serial", "stdio"])
         .args(["-kernel", KERNEL, "-initrd", &path("initrd")])
         // Pages are cleared by the guest because QEMU's TCG does not see that virtiofsd filled them with new code.
-        .args(["-append", "console=ttyS0 panic=-1 reboot=t quiet init_on_alloc=1"])
+        .args(["-append", "console=ttyS0 panic=-1 reboot=t quiet dummy.numdummies=0 init_on_alloc=1"])
         .args(["-chardev", &format!("socket,id=agent,path={}", path("agent.sock"))])
         .args(["-device", "virtio-serial-device,max_ports=2"])
         .args(["-device", "virtserialport,chardev=agent,name=org.boxlite.agent"])

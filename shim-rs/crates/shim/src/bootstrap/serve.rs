@@ -32,7 +32,6 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     if flags.socket.is_empty() {
         return Err(TaskError::Invalid { what: "this program is started by containerd".to_owned() });
     }
-    boxlite_vmm::host_tsc::begin();
     // The engine names its file only with Create; a wrong one is refused there, with words.
     let level = Config::load(None, None).map(|config| config.log.level);
     log::init(flags.debug, level.ok().as_deref());

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the launch thread does: all that blocks or enters a namespace.
+//!
+//! Does not own what comes before and after it: the run directory, whether a template held what it promised, and the
+//! undo of what was made ([`super`]).
+//!
+//! Order: cgroup, network namespace, taps, share with virtiofsd, QEMU.
+
+use std::time::Instant;
+
+use boxlite_net::Namespace;
+use boxlite_vmm::{Machine, MachineConfig, Process};
+
+use super::{Order, Timings};
+use crate::config::Config;
+use crate::error::TaskError;
+use crate::guest::Greeting;
+use crate::host_cgroup::{CgroupHost, HostCgroup};
+use crate::machine::{self, Parts, open_taps};
+use crate::plan::{self, NetworkPlan};
+use crate::share::{self, ShareMount};
+use crate::task::record::{ProcessRecord, Record, Undo};
+use crate::template::{self, Entry};
+
+/// What the thread made.
+pub(super) struct Built {
+    pub(super) machine: Box<dyn Machine>,
+    pub(super) virtiofsd: Option<Process>,
+    pub(super) namespace: Namespace,
+    pub(super) timings: Timings,
+    pub(super) greeting: Greeting,
+    pub(super) template: Option<Entry>,
+}
+
+pub(super) fn build(order: &Order, record: &mut Record) -> Result<Built, TaskError> {
+    let mut timings = Timings::default();
+    let began = Instant::now();
+    join_cgroup(order, record)?;
+    timings.t_cgroup = began.elapsed();
+
+    let began = Instant::now();
+    let namespace = network_namespace(&order.compiled.network)?;
+    let taps = open_taps(&namespace, order.config.machine.nics)?;
+    timings.t_net = began.elapsed();
+
+    let began = Instant::now();
+    let directory = record.directory().join("share");
+    std::fs::create_dir(&directory).map_err(TaskError::launch("making the share directory"))?;
+    let shared = order.host.open_share(&directory, &share_mounts(order), &order.config)?;
+    if let Some(process) = &shared.process {
+        remember_process(record, process.pid())?;
+    }
+    timings.t_share = began.elapsed();
+
+    let began = Instant::now();
+    namespace.enter().map_err(TaskError::launch("entering the network namespace"))?;
+    let parts = Parts { taps, share: shared.socket };
+    let size = order.compiled.size;
+    let mut config = machine::configure(&order.config, &order.id, size, record.directory(), parts);
+    let template = choose(order, &mut config)?;
+    let machine = order.host.launch(config).map_err(TaskError::launch("starting the machine"))?;
+    remember_process(record, machine.pid())?;
+    record.set_machine(machine.pid()).map_err(TaskError::launch("writing the record"))?;
+    let score = order.compiled.launch.process.oom_score_adj.unwrap_or_default();
+    adjust_oom_score(machine.pid(), score);
+    timings.t_spawn = began.elapsed();
+    let greeting = if template.is_some() { Greeting::SaidBefore } else { Greeting::Expected };
+    Ok(Built { machine, virtiofsd: shared.process, namespace, timings, greeting, template })
+}
+
+/// Takes the template that fits, if any.
+fn choose(order: &Order, machine: &mut MachineConfig) -> Result<Option<Entry>, TaskError> {
+    if !order.host.needs_files() {
+        return Ok(None);
+    }
+    let Config { template, paths, .. } = &order.config;
+    let choice = template::choose(template, &paths.virtiofsd, machine, sized_on_purpose(order))
+        .map_err(TaskError::launch("choosing a template"))?;
+    if let Some(warning) = choice.warning {
+        tracing::warn!(id = order.id, warning, "no template, booting");
+    }
+    Ok(choice.template)
+}
+
+/// A machine is born as hard to kill as the shim. On a host without memory it is to go when the container would; what
+/// serves its share stays as it is, for it ends with the machine.
+fn adjust_oom_score(pid: u32, score: i32) {
+    if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
+        tracing::warn!(pid, score, %error, "oom_score_adj of the machine stays");
+    }
+}
+
+/// The process exists for a moment before its record does; should writing fail, it is ended here.
+fn remember_process(record: &mut Record, pid: u32) -> Result<(), TaskError> {
+    match ProcessRecord::of(pid) {
+        Some(process) => record.push(Undo::Process(process)).map_err(TaskError::launch("writing the record")),
+        // Dead already: whoever waits for it says why.
+        None => Ok(()),
+    }
+}
+
+/// The shim goes first, and what it starts is born there.
+fn join_cgroup(order: &Order, record: &mut Record) -> Result<(), TaskError> {
+    let host = CgroupHost::detect().map_err(TaskError::launch("reading the host's cgroups"))?;
+    let path = order.compiled.cgroups_path.as_deref();
+    let cgroup = HostCgroup::plan(path, &host).map_err(TaskError::launch("planning the host's cgroup"))?;
+    record.push(Undo::Cgroup(cgroup.clone())).map_err(TaskError::launch("writing the record"))?;
+    cgroup.create().map_err(TaskError::launch("making the host's cgroup"))?;
+    if let Some(shares) = order.compiled.cpu_shares {
+        cgroup.set_cpu_shares(shares).map_err(TaskError::launch("setting the cgroup's cpu weight"))?;
+    }
+    cgroup.join(std::process::id()).map_err(TaskError::launch("joining the host's cgroup"))
+}
+
+/// Needs no undo: a tap goes with its descriptors, a namespace of ours with its last process, and a redirection in a
+/// namespace of others is replaced by the next one.
+fn network_namespace(plan: &NetworkPlan) -> Result<Namespace, TaskError> {
+    match plan {
+        NetworkPlan::New => Namespace::create().map_err(TaskError::launch("making a network namespace")),
+        NetworkPlan::Join(path) => {
+            Namespace::open(path).map_err(TaskError::launch("opening the network namespace"))
+        }
+    }
+}
+
+/// A container without limits, or one that says how large its machine is, sees that size; others see their limits.
+fn sized_on_purpose(order: &Order) -> bool {
+    let defaults = &order.config.machine;
+    let size = order.compiled.size;
+    let default = (size.vcpus, size.memory_mib) == (defaults.vcpus, defaults.memory_mib);
+    default || plan::SIZES.iter().any(|name| order.compiled.annotations.contains_key(*name))
+}
+
+fn share_mounts(order: &Order) -> Vec<ShareMount> {
+    let rootfs_name = &order.compiled.launch.rootfs;
+    order
+        .compiled
+        .share
+        .iter()
+        .map(|item| ShareMount {
+            source: if item.name == *rootfs_name && !order.rootfs.is_empty() {
+                share::Source::Mounts(order.rootfs.clone())
+            } else {
+                share::Source::Path(item.source.clone())
+            },
+            name: item.name.clone(),
+            readonly: item.readonly,
+            recursive: item.recursive,
+        })
+        .collect()
+}
