@@ -45,6 +45,7 @@ pub(crate) fn guest() -> ExitCode {
 
 /// As a plain process on a host.
 pub(crate) fn process(mode: Mode) -> ExitCode {
+    sys::notice_all_signals();
     let channel = sys::inherited(mode.channel).trying(|| "open channel".to_owned());
     let share = Share { path: mode.share, mounted: false };
     match channel.and_then(|channel| run(channel, false, Some(share), mode.cgroups)) {

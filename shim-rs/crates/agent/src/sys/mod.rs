@@ -19,7 +19,9 @@ use tokio::io::unix::AsyncFd;
 pub(crate) use birth::{execute, exit, spawn};
 pub(crate) use filters::{attach_device_program, filter_system_calls};
 pub(crate) use memory::touch_free;
-pub(crate) use signals::{child_signals, default_signals, kill, request_io_signal, signal, wait_for_io};
+pub(crate) use signals::{
+    child_signals, default_signals, kill, notice_all_signals, request_io_signal, signal, wait_for_io,
+};
 
 fn check(result: c_long) -> io::Result<c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }

@@ -19,6 +19,15 @@ pub(crate) fn default_signals() {
     }
 }
 
+/// Undoes what a shell did: one that runs a command in the background has it, and all it starts, ignore some signals.
+/// SIGPIPE stays as the standard library set it.
+pub(crate) fn notice_all_signals() {
+    for signal in (1..=libc::SIGRTMAX()).filter(|signal| *signal != libc::SIGPIPE) {
+        // SAFETY: the default action is valid for every signal; those that have no other refuse, and keep it.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
 fn signal_set(signal: c_int) -> libc::sigset_t {
     // SAFETY: the set is initialised by sigemptyset.
     unsafe {
