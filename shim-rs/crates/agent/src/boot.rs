@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From the kernel's hand to a guest that containers can live in. PID 1 only.
 //!
-//! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, the network
-//! devices, and the port to the host. Nothing here is configured, and nothing of it differs between clones.
+//! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, and the port to
+//! the host. Nothing here is configured, and nothing of it differs between clones.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use crate::configure;
 use crate::error::{Fault, Trying};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -38,8 +37,7 @@ pub(crate) fn prepare() -> Result<(), Fault> {
     rustix::process::chdir("/").trying(|| "chdir".to_owned())?;
     open_console()?;
     mount("cgroup2", CGROUPS, "cgroup2", quiet, None)?;
-    enable_controllers()?;
-    configure::prepare_network()
+    enable_controllers()
 }
 
 /// The port the host named ours.

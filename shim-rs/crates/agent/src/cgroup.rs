@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use boxlite_protocol::plan::CgroupFile;
@@ -42,32 +42,25 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes it, writes `files` in order and attaches the device program, if any.
-    pub(crate) fn create(
-        parent: &Path,
-        id: &str,
-        files: &[CgroupFile],
-        devices: &[u8],
-    ) -> Result<Self, Fault> {
-        let path = parent.join(id);
-        fs::create_dir(&path).trying(|| format!("create cgroup {id}"))?;
-        let made = || {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let directory =
-                rustix::fs::open(&path, flags, Mode::empty()).trying(|| format!("open cgroup {id}"))?;
-            let cgroup = Self { path: path.clone(), directory };
-            cgroup.write(files)?;
-            if !devices.is_empty() {
-                let directory = std::os::fd::AsFd::as_fd(&cgroup.directory);
-                sys::attach_device_program(directory, devices)
-                    .trying(|| "attach device program".to_owned())?;
+    /// Makes it, with what the kernel puts in.
+    pub(crate) fn create(parent: &Path, name: &str) -> Result<Self, Fault> {
+        let path = parent.join(name);
+        fs::create_dir(&path).trying(|| format!("create cgroup {name}"))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(directory) => Ok(Self { path, directory }),
+            Err(error) => {
+                // An empty directory is harmless and goes with the machine.
+                let _ = fs::remove_dir(&path);
+                Err(Fault::system(&format!("open cgroup {name}"), error))
             }
-            Ok(cgroup)
-        };
-        made().inspect_err(|_| {
-            // The first failure is the one to tell; an empty directory is harmless and goes with the machine.
-            let _ = fs::remove_dir(&path);
-        })
+        }
+    }
+
+    /// Has a device program decide for it.
+    pub(crate) fn attach(&self, program: BorrowedFd<'_>) -> Result<(), Fault> {
+        sys::attach_device_program(self.directory.as_fd(), program)
+            .trying(|| "attach device program".to_owned())
     }
 
     /// Writes files in order.
@@ -189,15 +182,16 @@ mod tests {
     fn missing_controller_file_is_named_and_not_made() {
         let parent = tempfile::tempdir().unwrap();
         let file = CgroupFile { name: "memory.max".into(), value: "1".into(), ..CgroupFile::default() };
-        let fault = Cgroup::create(parent.path(), "c", &[file], &[]).unwrap_err();
+        let cgroup = Cgroup::create(parent.path(), "c").unwrap();
+        let fault = cgroup.write(&[file]).unwrap_err();
         assert_eq!(fault.message, "write \"1\" to memory.max: no such file or directory");
-        assert!(!parent.path().join("c").exists());
+        assert_eq!(fs::read_dir(parent.path().join("c")).unwrap().count(), 0);
     }
 
     #[test]
     fn file_name_cannot_leave_the_cgroup() {
         let parent = tempfile::tempdir().unwrap();
-        let cgroup = Cgroup::create(parent.path(), "c", &[], &[]).unwrap();
+        let cgroup = Cgroup::create(parent.path(), "c").unwrap();
         let file = CgroupFile { name: "../x".into(), ..CgroupFile::default() };
         assert!(cgroup.write(&[file]).is_err());
     }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The one byte channel to the host: a virtio-serial port, or a socket the agent inherited.
 //!
-//! Order: [`Channel::open`], [`greet`](Channel::greet), [`await_host`](Channel::await_host), and only then
-//! [`Channel::connect`]. Until then nothing is read, so that a machine can be saved while it waits and each clone of
-//! it finds the channel as new.
+//! Order: [`Channel::open`], in a machine that will be saved [`provisions`](Door::provisions), then
+//! [`greet`](Door::greet) and [`await_host`](Door::await_host): there it is saved, and each clone of it goes on,
+//! with a channel as good as new.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use boxlite_protocol::hello;
+use boxlite_protocol::agent::Provisions;
+use boxlite_protocol::{hello, provisions};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -19,26 +20,49 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::sys;
 
-/// The channel before the host has spoken.
+/// The channel. As a stream it is read and written as the runtime tells; the other calls block the one thread.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    fd: OwnedFd,
-}
-
-/// The channel in use.
-#[derive(Debug)]
-pub(crate) struct Connected {
     fd: AsyncFd<OwnedFd>,
 }
 
+/// The same channel, for who waits for the host while the runtime has the stream.
+#[derive(Debug)]
+pub(crate) struct Door(OwnedFd);
+
 impl Channel {
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
-        // The port tells of a host that comes or goes by a signal only: a poll on it ends at once while nobody is
-        // at the other end.
-        sys::request_io_signal(fd.as_fd())?;
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Self { fd })
+        Ok(Self { fd: sys::watched(fd)? })
+    }
+
+    pub(crate) fn door(&self) -> io::Result<Door> {
+        self.fd.get_ref().try_clone().map(Door)
+    }
+}
+
+impl Door {
+    /// Reads what a machine that will be saved is to make ready.
+    pub(crate) fn provisions(&self) -> io::Result<Provisions> {
+        let mut header = [0; provisions::HEADER];
+        self.read(&mut header)?;
+        let mut message = vec![0; provisions::length(header).map_err(io::Error::other)?];
+        self.read(&mut message)?;
+        provisions::decode(&message).map_err(io::Error::other)
+    }
+
+    fn read(&self, mut rest: &mut [u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            self.until(PollFlags::IN)?;
+            match rustix::io::read(&self.0, &mut *rest) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => rest = rest.get_mut(count..).unwrap_or_default(),
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Writes the hello, when the host can take it.
@@ -47,7 +71,7 @@ impl Channel {
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
             self.until(PollFlags::OUT)?;
-            match rustix::io::write(&self.fd, rest) {
+            match rustix::io::write(&self.0, rest) {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -62,8 +86,9 @@ impl Channel {
     }
 
     fn until(&self, wanted: PollFlags) -> io::Result<()> {
+        let mut signals = None;
         loop {
-            let mut fds = [PollFd::new(&self.fd, wanted)];
+            let mut fds = [PollFd::new(&self.0, wanted)];
             match rustix::event::poll(&mut fds, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -73,19 +98,18 @@ impl Channel {
                 return Ok(());
             }
             if polled.revents().contains(PollFlags::HUP) {
-                sys::wait_for_io();
+                // The port tells of a host that comes by a signal only: a poll ends at once while nobody is at the
+                // other end. Looked at once more with the signal on, or one that came just now would be missed.
+                match signals {
+                    Some(_) => sys::wait_for_io(),
+                    None => signals = Some(sys::IoSignals::request(self.0.as_fd())?),
+                }
             }
         }
     }
-
-    pub(crate) fn connect(self) -> io::Result<Connected> {
-        // From here on the runtime tells; the signals stop.
-        rustix::fs::fcntl_setfl(&self.fd, OFlags::NONBLOCK)?;
-        Ok(Connected { fd: sys::watched(self.fd)? })
-    }
 }
 
-impl AsyncRead for Connected {
+impl AsyncRead for Channel {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -105,7 +129,7 @@ impl AsyncRead for Connected {
     }
 }
 
-impl AsyncWrite for Connected {
+impl AsyncWrite for Channel {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut guard = ready!(self.fd.poll_write_ready(context))?;

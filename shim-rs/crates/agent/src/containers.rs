@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use boxlite_protocol::plan::{CgroupFile, LaunchPlan, Process};
 
-use crate::cgroup::Cgroup;
+use crate::configure::Cards;
 use crate::container::child::ContainerBirth;
 use crate::container::{self, Container, Share};
 use crate::error::{AgentError, Fault, Trying};
 use crate::events::MemoryEvents;
 use crate::exec::{self, ExecBirth};
 use crate::process::{Birth, report};
+use crate::provisions::Provisions;
 use crate::reaper::Reaper;
 use crate::running::{Born, End, release_pipe};
 use crate::settle;
@@ -30,6 +31,9 @@ pub(crate) struct Containers {
     pub(crate) streams: Arc<Streams>,
     pub(crate) events: MemoryEvents,
     pub(crate) reaper: Arc<Reaper>,
+    pub(crate) provisions: Provisions,
+    /// None: the agent is not in charge of the network.
+    pub(crate) cards: Option<Cards>,
     /// Where containers' cgroups go; none: the agent is not in charge of cgroups.
     pub(crate) cgroups: Option<PathBuf>,
     /// The agent is PID 1 of a machine of its own.
@@ -90,10 +94,7 @@ impl Containers {
         let Some(process) = plan.process.as_ref() else { return Err(AgentError::Plan("no process")) };
         let streams = self.streams.take(&plan.container_id, "", process).await?;
         let cgroup = match &self.cgroups {
-            Some(parent) => {
-                let files = &plan.cgroup.files;
-                Some(Cgroup::create(parent, &plan.container_id, files, &plan.cgroup.device_program)?)
-            }
+            Some(parent) => Some(self.provisions.cgroup(parent, &plan.container_id, &plan.cgroup)?),
             None => None,
         };
         let built = async {

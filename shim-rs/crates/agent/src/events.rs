@@ -47,11 +47,11 @@ impl MemoryEvents {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Watches a container. Without the memory controller there is nothing to watch.
+    /// Watches a container that was just made. Without the memory controller there is nothing to watch.
     pub(crate) fn watch(&self, id: &str, cgroup: &Cgroup) {
         let file = cgroup.memory_events();
         if let Ok(watch) = inotify::add_watch(&self.inotify, &file, WatchFlags::MODIFY) {
-            self.state().watched.insert(id.to_owned(), Watched { watch, file, kills: cgroup.oom_kills() });
+            self.state().watched.insert(id.to_owned(), Watched { watch, file, kills: 0 });
         }
     }
 

@@ -15,13 +15,15 @@ const RESERVE: &str = "/proc/sys/vm/min_free_kbytes";
 /// Beside what the kernel keeps for itself; PID 1 must not run out of memory.
 const SPARE: usize = 4 << 20;
 
-/// Tidies up if the kernel was told that this machine will be saved.
-pub(crate) fn before_save() -> Result<(), Fault> {
+/// Whether the kernel was told so.
+pub(crate) fn will_be_saved() -> Result<bool, Fault> {
     let what = || "read the kernel's command line".to_owned();
     let line = fs::read_to_string("/proc/cmdline").trying(what)?;
-    if !line.split_whitespace().any(|word| word == boxlite_protocol::SAVE_ARGUMENT) {
-        return Ok(());
-    }
+    Ok(line.split_whitespace().any(|word| word == boxlite_protocol::SAVE_ARGUMENT))
+}
+
+/// Makes little of what is in memory.
+pub(crate) fn tidy() -> Result<(), Fault> {
     fs::write(CACHES, "3").trying(|| "drop caches".to_owned())?;
     fs::write(COMPACT, "1").trying(|| "compact memory".to_owned())?;
     let reserve = fs::read_to_string(RESERVE).trying(|| "read the kernel's reserve".to_owned())?;

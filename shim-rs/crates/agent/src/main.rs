@@ -2,8 +2,8 @@
 //! The guest's agent: PID 1 of a machine, executes launch plans.
 //!
 //! 1. [`mode`]: as PID 1, [`boot`] makes the guest; as a plain process (tests, fake machine) the host is left alone.
-//! 2. [`channel`]: says hello, and waits for the host's first byte. A template is saved here, after [`hygiene`].
-//! 3. The channel is split into streams: [`streams`] collects stdio, [`service`] answers calls.
+//! 2. The [`channel`] is split into streams: [`streams`] collects stdio, [`service`] will answer calls.
+//! 3. Says hello, and waits for the host's first byte. A template is saved here, with [`provisions`], after [`hygiene`].
 //! 4. [`configure`], then [`containers`]: [`container`] builds them, [`exec`] joins them, [`settle`] ends them.
 //! 5. When the channel ends, so does the agent: the machine with it, or its containers.
 //!
@@ -22,6 +22,7 @@ mod hygiene;
 mod mode;
 mod process;
 mod processes;
+mod provisions;
 mod reaper;
 mod running;
 mod serve;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use boxlite_protocol::agent_ttrpc::create_agent;
-use boxlite_protocol::mux;
+use boxlite_protocol::mux::{self, MuxError};
 use boxlite_protocol::ttrpc::r#async::transport::Listener;
 use boxlite_protocol::ttrpc::asynchronous::Server;
 use rustix::fs::{Mode as FileMode, OFlags};
@@ -17,17 +17,21 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use crate::channel::Channel;
+use crate::configure::Cards;
 use crate::container::Share;
 use crate::containers::Containers;
 use crate::error::{Fault, Trying};
 use crate::events::MemoryEvents;
 use crate::mode::{self, Mode};
+use crate::provisions::Provisions;
 use crate::reaper::Reaper;
 use crate::service::Service;
 use crate::streams::Streams;
 use crate::{boot, hygiene, settle, sys};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
+/// How often tasks that have been started get their turn before the host is let in.
+const FIRST_STEPS: usize = 4;
 
 /// As PID 1. The machine ends with the agent, whatever the reason.
 pub(crate) fn guest() -> ExitCode {
@@ -60,13 +64,23 @@ pub(crate) fn process(mode: Mode) -> ExitCode {
 fn run(fd: OwnedFd, guest: bool, share: Option<Share>, cgroups: Option<PathBuf>) -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime: Runtime = runtime.trying(|| "start runtime".to_owned())?;
-    let channel = Channel::open(fd).trying(|| "open channel".to_owned())?;
     runtime.block_on(async {
+        let channel = Channel::open(fd).trying(|| "open channel".to_owned())?;
+        let door = channel.door().trying(|| "open channel".to_owned())?;
+        let saved = guest && hygiene::will_be_saved()?;
+        let provisions = if saved {
+            let wanted = door.provisions().trying(|| "read provisions".to_owned())?;
+            Provisions::make(cgroups.as_deref(), wanted)?
+        } else {
+            Provisions::default()
+        };
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let containers = Arc::new(Containers {
             streams: Arc::default(),
             events: MemoryEvents::new()?,
             reaper: Reaper::start().trying(|| "watch children".to_owned())?,
+            provisions,
+            cards: guest.then(Cards::prepare).transpose()?,
             cgroups,
             guest,
             own_pids: rustix::fs::open("/proc/self/ns/pid", flags, FileMode::empty())
@@ -74,15 +88,23 @@ fn run(fd: OwnedFd, guest: bool, share: Option<Share>, cgroups: Option<PathBuf>)
             share: Mutex::new(share),
             table: Mutex::default(),
         });
+        let (driver, _server) = serve(channel, Arc::clone(&containers)).await?;
+        // Each task gets to where it waits: a machine that is saved has that behind it. Not the driver, which writes.
+        for _ in 0..FIRST_STEPS {
+            tokio::task::yield_now().await;
+        }
+        if saved {
+            hygiene::tidy()?;
+        }
         if guest {
-            hygiene::before_save()?;
             mode::say(boxlite_protocol::READY_LINE);
         }
         // The last thing before it waits: whoever saves this machine goes by it.
-        channel.greet().trying(|| "say hello".to_owned())?;
+        door.greet().trying(|| "say hello".to_owned())?;
         // Nothing else is to run before the host has spoken: this blocks the one thread.
-        channel.await_host().trying(|| "wait for the host".to_owned())?;
-        serve(channel, Arc::clone(&containers)).await?;
+        door.await_host().trying(|| "wait for the host".to_owned())?;
+        // Its end, however it came, is the end of the host.
+        let _ = driver.await;
         if !guest {
             end_all(&containers).await;
         }
@@ -90,10 +112,13 @@ fn run(fd: OwnedFd, guest: bool, share: Option<Share>, cgroups: Option<PathBuf>)
     })
 }
 
-/// Answers calls until the channel ends.
-async fn serve(channel: Channel, containers: Arc<Containers>) -> Result<(), Fault> {
-    let connected = channel.connect().trying(|| "watch channel".to_owned())?;
-    let (streams, driver) = mux::server(connected);
+/// Makes all that answers calls. Moves when the driver is polled, which ends with the channel; the server is to be kept
+/// until then.
+async fn serve(
+    channel: Channel,
+    containers: Arc<Containers>,
+) -> Result<(impl Future<Output = Result<(), MuxError>>, Server), Fault> {
+    let (streams, driver) = mux::server(channel);
     let (control, mut controls) = mpsc::unbounded_channel();
     tokio::spawn(Streams::accept(Arc::clone(&containers.streams), streams, control));
     let incoming = futures::stream::poll_fn(move |context| {
@@ -103,9 +128,7 @@ async fn serve(channel: Channel, containers: Arc<Containers>) -> Result<(), Faul
         .add_listener(Listener::new(incoming))
         .register_service(create_agent(Arc::new(Service(containers))));
     server.start().await.map_err(|error| Fault::refused(error.to_string()))?;
-    // Its end, however it came, is the end of the host.
-    let _ = driver.await;
-    Ok(())
+    Ok((driver, server))
 }
 
 /// There is no machine that would take the containers with it.

@@ -2,7 +2,8 @@
 //! The contract between host and guest.
 //!
 //! Owns the messages (`proto/`), how the one byte channel between shim and agent is split into streams
-//! ([`mux`]), what the first bytes of a stream say ([`stream`]) and what the guest says when it is up ([`hello`]).
+//! ([`mux`]), what the first bytes of a stream say ([`stream`]), what the guest says when it is up ([`hello`]) and what a
+//! guest that will be saved reads before that ([`provisions`]).
 //! Owns no socket, no device and no policy: both sides hand in the byte channel they have.
 //!
 //! Order on a channel: the agent writes [`hello`] once; the shim answers by speaking yamux; its first stream is
@@ -10,6 +11,7 @@
 
 pub mod hello;
 pub mod mux;
+pub mod provisions;
 pub mod stream;
 
 #[allow(

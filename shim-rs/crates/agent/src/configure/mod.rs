@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Makes this guest its own: a clone of a template wakes up with the clock, random numbers and names of another.
 //!
-//! Order: clock, entropy, names and share by [`apply`]; the network by [`connect`], when the engine has built it. As a plain process on a host the agent leaves that host alone and
-//! only learns where the share is.
+//! Order: clock, entropy, names and share by [`apply`]; the network by [`connect`], when the engine has built it. As a
+//! plain process on a host the agent leaves that host alone and only learns where the share is.
 
+mod cards;
 mod identity;
 mod netlink;
 mod network;
 mod nics;
 
+pub(crate) use cards::Cards;
+
 use std::path::{Path, PathBuf};
 
 use boxlite_protocol::agent::ConfigureRequest;
 use boxlite_protocol::network::Network;
+use boxlite_protocol::plan::Sysctl;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
@@ -27,11 +31,11 @@ pub(crate) fn apply(containers: &Containers, request: &ConfigureRequest) -> Resu
         identity::set_clock(request.realtime_ns)?;
         identity::add_entropy(&request.entropy)?;
         identity::set_hostname(&request.hostname)?;
-        for sysctl in &request.sysctls {
-            let path = format!("/proc/sys/{}", sysctl.path);
-            std::fs::write(&path, &sysctl.value).trying(|| format!("write {path}"))?;
+        let ready = &containers.provisions.made;
+        for sysctl in request.sysctls.iter().filter(|sysctl| !ready.sysctls.contains(sysctl)) {
+            set(sysctl)?;
         }
-        if !request.share_tag.is_empty() {
+        if !request.share_tag.is_empty() && !containers.provisions.has_share(request) {
             mount_share(&request.share_tag, &path)?;
         }
     }
@@ -46,18 +50,18 @@ pub(crate) fn correct_clock(containers: &Containers, realtime_ns: i64) -> Result
     if containers.guest && realtime_ns != 0 { identity::set_clock(realtime_ns) } else { Ok(()) }
 }
 
-/// The network of lo alone, which every guest has; the NICs wait without a driver.
-pub(crate) fn prepare_network() -> Result<(), Fault> {
-    nics::park()?;
-    network::raise_loopback()
+/// Writes one of the guest's own settings.
+pub(crate) fn set(sysctl: &Sysctl) -> Result<(), Fault> {
+    let path = format!("/proc/sys/{}", sysctl.path);
+    std::fs::write(&path, &sysctl.value).trying(|| format!("write {path}"))
 }
 
 /// Repeats the engine's network.
 pub(crate) fn connect(containers: &Containers, wanted: &Network) -> Result<(), Fault> {
-    if containers.guest { network::apply(wanted) } else { Ok(()) }
+    containers.cards.as_ref().map_or(Ok(()), |cards| cards.connect(wanted))
 }
 
-fn mount_share(tag: &str, path: &Path) -> Result<(), Fault> {
+pub(crate) fn mount_share(tag: &str, path: &Path) -> Result<(), Fault> {
     let mut made = PathBuf::new();
     for part in path.components() {
         made.push(part);

@@ -1,59 +1,46 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Repeats in the guest what the engine built in the container's network namespace.
 //!
-//! Owns which device stands for which interface: device n is the one whose permanent address ends in n. Order:
-//! devices, then routes (those that need no gateway first), then neighbours.
+//! Does not own which device stands for which interface ([`super::cards`]). Order: devices, then routes (those that
+//! need no gateway first), then neighbours.
 
 use std::collections::BTreeMap;
 
-use boxlite_protocol::NIC_MAC_PREFIX;
 use boxlite_protocol::network::{Address, Interface, Neighbor, Network, Route};
 use rustix::io::Errno;
 
-use super::netlink::{Message, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, Netlink, attributes};
-use super::nics;
+use super::cards::{Device, LOOPBACK, rename};
+use super::netlink::{Message, NLM_F_CREATE, NLM_F_REPLACE, Netlink};
 use crate::error::{Fault, Trying};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-const RTM_NEWLINK: u16 = 16;
-const RTM_GETLINK: u16 = 18;
+pub(super) const RTM_NEWLINK: u16 = 16;
+pub(super) const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWNEIGH: u16 = 28;
 const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
+pub(super) const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
-const IFLA_PERM_ADDRESS: u16 = 54;
-const IFF_UP: u32 = 1;
-const LOOPBACK: i32 = 1;
+pub(super) const IFF_UP: u32 = 1;
 /// No duplicate address detection: the engine has seen to it, and the address is usable at once.
 const IFA_F_NODAD: u32 = 2;
 const NUD_PERMANENT: u16 = 0x80;
 
-/// The loopback interface up.
-pub(super) fn raise_loopback() -> Result<(), Fault> {
-    let what = || "raise lo".to_owned();
-    let netlink = Netlink::open().trying(what)?;
-    netlink.request(Message::new(RTM_NEWLINK, 0, &link_body(LOOPBACK, IFF_UP, IFF_UP))).trying(what)
-}
-
-/// Everything in `network`.
-pub(super) fn apply(network: &Network) -> Result<(), Fault> {
-    if network.interfaces.is_empty() {
-        return Ok(());
-    }
-    let netlink = Netlink::open().trying(|| "open netlink".to_owned())?;
-    let devices = devices_for(&netlink, network)?;
-    free_names(&netlink, network, &devices)?;
+/// Addresses, routes and neighbours, on devices that are there.
+pub(super) fn apply(
+    netlink: &Netlink,
+    network: &Network,
+    devices: &mut BTreeMap<u32, Device>,
+) -> Result<(), Fault> {
     let mut indices = BTreeMap::from([("lo", LOOPBACK)]);
     for interface in &network.interfaces {
-        let device = devices.get(&interface.nic).ok_or_else(|| {
+        let device = devices.get_mut(&interface.nic).ok_or_else(|| {
             Fault::refused(format!("the machine has no NIC {} for {}", interface.nic, interface.name))
         })?;
-        let index = device.index;
-        indices.insert(&interface.name, index);
-        take_over(&netlink, interface, index)?;
+        indices.insert(&interface.name, device.index);
+        take_over(netlink, interface, device)?;
     }
     let index_of = |name: &str| {
         let index = indices.get(name).copied();
@@ -63,11 +50,11 @@ pub(super) fn apply(network: &Network) -> Result<(), Fault> {
         // A route that drops what takes it goes by no interface.
         let index = if route.interface.is_empty() { None } else { Some(index_of(&route.interface)?) };
         let message = route_message(route, index);
-        add(&netlink, message).trying(|| format!("add route over {}", route.interface))?;
+        add(netlink, message).trying(|| format!("add route over {}", route.interface))?;
     }
     for neighbor in &network.neighbors {
         let message = neighbor_message(neighbor, index_of(&neighbor.interface)?);
-        add(&netlink, message).trying(|| format!("add neighbour on {}", neighbor.interface))?;
+        add(netlink, message).trying(|| format!("add neighbour on {}", neighbor.interface))?;
     }
     Ok(())
 }
@@ -80,79 +67,15 @@ fn add(netlink: &Netlink, message: Message) -> Result<(), Errno> {
     }
 }
 
-/// A NIC with its driver.
-#[derive(Debug, PartialEq, Eq)]
-struct Device {
-    index: i32,
-    name: Vec<u8>,
-}
-
-/// Each NIC that an interface needs, by its number; the others stay without a driver.
-fn devices_for(netlink: &Netlink, network: &Network) -> Result<BTreeMap<u32, Device>, Fault> {
-    let wanted = |number: u32| network.interfaces.iter().any(|interface| interface.nic == number);
-    let mut found = devices(netlink)?;
-    for name in nics::parked()? {
-        if network.interfaces.iter().all(|interface| found.contains_key(&interface.nic)) {
-            break;
-        }
-        nics::bind(&name)?;
-        let now = devices(netlink)?;
-        if now.keys().any(|number| wanted(*number) && !found.contains_key(number)) {
-            found = now;
-        } else {
-            nics::unbind(&name)?;
-        }
+/// Name, address and size of the interface, up; then its addresses.
+fn take_over(netlink: &Netlink, interface: &Interface, device: &mut Device) -> Result<(), Fault> {
+    let index = device.index;
+    if device.name != interface.name {
+        rename(netlink, device, &interface.name)?;
     }
-    Ok(found)
-}
-
-/// Takes names out of the way that the kernel gave to one device and the engine to another.
-fn free_names(netlink: &Netlink, network: &Network, devices: &BTreeMap<u32, Device>) -> Result<(), Fault> {
-    let taken = |interface: &Interface| {
-        let holder = devices.iter().find(|(_, device)| device.name == interface.name.as_bytes());
-        holder.is_some_and(|(number, _)| *number != interface.nic)
-    };
-    if !network.interfaces.iter().any(taken) {
-        return Ok(());
+    if !interface.ipv6 {
+        device.allow_ipv6(false)?;
     }
-    for (number, device) in devices {
-        let message = Message::new(RTM_NEWLINK, 0, &link_body(device.index, 0, 0));
-        let name = format!("nic{number}\0");
-        netlink
-            .request(message.with(IFLA_IFNAME, name.as_bytes()))
-            .trying(|| format!("rename NIC {number}"))?;
-    }
-    Ok(())
-}
-
-/// Each NIC that has a driver, by its number.
-fn devices(netlink: &Netlink) -> Result<BTreeMap<u32, Device>, Fault> {
-    let mut devices = BTreeMap::new();
-    let dump = Message::new(RTM_GETLINK, NLM_F_DUMP, &link_body(0, 0, 0));
-    netlink
-        .exchange(dump, |kind, body| {
-            if kind == RTM_NEWLINK {
-                devices.extend(nic(body));
-            }
-        })
-        .trying(|| "list network devices".to_owned())?;
-    Ok(devices)
-}
-
-/// Number of a device, when it is one of the machine's NICs.
-fn nic(link: &[u8]) -> Option<(u32, Device)> {
-    let index = i32::from_ne_bytes(link.get(4..8)?.try_into().ok()?);
-    let attribute =
-        |wanted| attributes(link.get(16..)?).find(|(kind, _)| *kind == wanted).map(|found| found.1);
-    let &[number] = attribute(IFLA_PERM_ADDRESS)?.strip_prefix(&NIC_MAC_PREFIX)? else { return None };
-    let name = attribute(IFLA_IFNAME).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
-    Some((u32::from(number), Device { index, name: name.to_vec() }))
-}
-
-/// Address, name and size of the interface, up; then its addresses.
-fn take_over(netlink: &Netlink, interface: &Interface, index: i32) -> Result<(), Fault> {
-    let mut name = interface.name.clone().into_bytes();
-    name.push(0);
     let mut message = Message::new(RTM_NEWLINK, 0, &link_body(index, IFF_UP, IFF_UP));
     if !interface.mac.is_empty() {
         message = message.with(IFLA_ADDRESS, &interface.mac);
@@ -160,7 +83,11 @@ fn take_over(netlink: &Netlink, interface: &Interface, index: i32) -> Result<(),
     if interface.mtu != 0 {
         message = message.with(IFLA_MTU, &interface.mtu.to_ne_bytes());
     }
-    netlink.request(message.with(IFLA_IFNAME, &name)).trying(|| format!("set up {}", interface.name))?;
+    netlink.request(message).trying(|| format!("set up {}", interface.name))?;
+    // Not before: the link-local address is made from the hardware's.
+    if interface.ipv6 {
+        device.allow_ipv6(true)?;
+    }
     for address in &interface.addresses {
         add(netlink, address_message(address, index))
             .trying(|| format!("add address to {}", interface.name))?;
@@ -183,7 +110,7 @@ fn low_byte(number: u32) -> u8 {
 }
 
 /// `struct ifinfomsg`.
-fn link_body(index: i32, flags: u32, change: u32) -> [u8; 16] {
+pub(super) fn link_body(index: i32, flags: u32, change: u32) -> [u8; 16] {
     let mut body = [0; 16];
     body[4..8].copy_from_slice(&index.to_ne_bytes());
     body[8..12].copy_from_slice(&flags.to_ne_bytes());
@@ -262,15 +189,5 @@ mod tests {
         let routes = [route(&[10, 0, 0, 1]), route(&[]), route(&[10, 0, 0, 2]), route(&[])];
         let order: Vec<usize> = in_order(&routes).map(|route| route.gateway.len()).collect();
         assert_eq!(order, [0, 0, 4, 4]);
-    }
-
-    #[test]
-    fn nic_is_known_by_its_permanent_address() {
-        let mut link = link_body(7, 0, 0).to_vec();
-        link.extend_from_slice(&[9, 0, 3, 0, b'e', b't', b'h', b'1', 0, 0, 0, 0]);
-        link.extend_from_slice(&[10, 0, 54, 0, 0x52, 0x58, 0x4c, 0, 0, 3, 0, 0]);
-        assert_eq!(nic(&link), Some((3, Device { index: 7, name: b"eth1".to_vec() })));
-        link[32] = 0x02;
-        assert_eq!(nic(&link), None);
     }
 }

@@ -47,8 +47,8 @@ struct AttachProgram {
     flags: u32,
 }
 
-/// Loads a BPF_PROG_TYPE_CGROUP_DEVICE program (`struct bpf_insn`, 8 bytes each) and attaches it to a cgroup.
-pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: &[u8]) -> io::Result<()> {
+/// Loads a BPF_PROG_TYPE_CGROUP_DEVICE program (`struct bpf_insn`, 8 bytes each).
+pub(crate) fn load_device_program(program: &[u8]) -> io::Result<OwnedFd> {
     let instructions: Vec<u64> = program
         .chunks_exact(8)
         .map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default()))
@@ -62,13 +62,17 @@ pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: &[u8]) -> i
         ..LoadProgram::default()
     };
     // SAFETY: BPF_PROG_LOAD (5) copies the program and the licence, both alive; the descriptor is new.
-    let loaded = unsafe {
+    unsafe {
         let fd = check_int(libc::syscall(libc::SYS_bpf, 5, &raw const load, size_of::<LoadProgram>()))?;
-        OwnedFd::from_raw_fd(fd)
-    };
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Has a loaded program decide for a cgroup, beside those above it.
+pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let attach = AttachProgram {
         target: cgroup.as_raw_fd() as u32,
-        program: loaded.as_raw_fd() as u32,
+        program: program.as_raw_fd() as u32,
         kind: 6,  // BPF_CGROUP_DEVICE
         flags: 2, // BPF_F_ALLOW_MULTI
     };

@@ -49,17 +49,32 @@ pub(crate) fn child_signals() -> io::Result<OwnedFd> {
     }
 }
 
-/// Asks for SIGIO when something happens on `fd`, and blocks it for [`wait_for_io`].
-pub(crate) fn request_io_signal(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let set = signal_set(libc::SIGIO);
-    // SAFETY: plain calls on a descriptor the caller holds.
-    unsafe {
-        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()).into())?;
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETOWN, libc::getpid()).into())?;
-        let flags = check_int(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
-        check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_ASYNC).into())?;
+/// While it is held, something that happens on the descriptor sends SIGIO, blocked for [`wait_for_io`].
+#[derive(Debug)]
+pub(crate) struct IoSignals<'a>(BorrowedFd<'a>);
+
+impl<'a> IoSignals<'a> {
+    pub(crate) fn request(fd: BorrowedFd<'a>) -> io::Result<Self> {
+        let set = signal_set(libc::SIGIO);
+        // SAFETY: plain calls on a descriptor the caller holds.
+        unsafe {
+            check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()).into())?;
+            check(libc::fcntl(fd.as_raw_fd(), libc::F_SETOWN, libc::getpid()).into())?;
+            let flags = check_int(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
+            check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_ASYNC).into())?;
+        }
+        Ok(Self(fd))
     }
-    Ok(())
+}
+
+impl Drop for IoSignals<'_> {
+    fn drop(&mut self) {
+        // SAFETY: as above; a signal more would stay blocked, and hurts nobody.
+        unsafe {
+            let flags = libc::fcntl(self.0.as_raw_fd(), libc::F_GETFL);
+            libc::fcntl(self.0.as_raw_fd(), libc::F_SETFL, flags & !libc::O_ASYNC);
+        }
+    }
 }
 
 /// Sleeps until a SIGIO is pending and takes it.

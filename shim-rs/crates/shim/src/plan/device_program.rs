@@ -5,7 +5,7 @@
 //! For each kind of access asked for (read, write, mknod) the last rule that matches the device and speaks of it
 //! decides; without one it is denied. The program walks the rules from the last to the first and keeps in r3 the kinds
 //! not yet decided: an allowing rule takes its kinds out and ends with yes when none is left, a denying one ends with
-//! no when one of its kinds is left. Engines repeat themselves: a rule that a later one covers is left out.
+//! no when one of its kinds is left. Engines repeat themselves: a rule that decides nothing is left out.
 
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType as Type};
 
@@ -93,6 +93,11 @@ pub(super) fn compile(rules: Option<&Vec<LinuxDeviceCgroup>>) -> Result<Vec<u8>,
     Ok(assemble(&parsed))
 }
 
+/// The program of a container that asks for no device and is not privileged: templates have it ready.
+pub(crate) fn usual() -> Vec<u8> {
+    assemble(ALWAYS)
+}
+
 fn rule(rule: &LinuxDeviceCgroup) -> Result<Rule, Refusal> {
     let field = || format!("linux.resources.devices[{rule}]");
     let kind = match rule.typ() {
@@ -137,19 +142,30 @@ fn assemble(rules: &[Rule]) -> Vec<u8> {
         instruction(BPF_LDX_MEM_W, 4, 1, 4, 0),
         instruction(BPF_LDX_MEM_W, 5, 1, 8, 0),
     ];
+    let (walked, otherwise) = walk(rules);
+    program.extend(walked.into_iter().flat_map(decide));
+    program.extend(answer(otherwise));
+    program.concat()
+}
+
+/// The rules that decide anything, from the last to the first, and what holds where none does.
+fn walk(rules: &[Rule]) -> (Vec<&Rule>, bool) {
     let mut walked: Vec<&Rule> = Vec::new();
+    let mut otherwise = false;
     for rule in rules.iter().rev() {
         if rule.is_total() {
-            program.extend(answer(rule.allow));
-            return program.concat();
+            otherwise = rule.allow;
+            break;
         }
         if !walked.iter().any(|later| rule.is_shadowed_by(later)) {
-            program.extend(decide(rule));
             walked.push(rule);
         }
     }
-    program.extend(answer(false));
-    program.concat()
+    // What denies right behind a denial of everything says nothing new; the usual programs of all engines are one then.
+    while !otherwise && walked.last().is_some_and(|rule| !rule.allow) {
+        walked.pop();
+    }
+    (walked, otherwise)
 }
 
 fn decide(rule: &Rule) -> Vec<[u8; 8]> {

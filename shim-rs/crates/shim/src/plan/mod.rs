@@ -42,6 +42,7 @@ use oci_spec::runtime::{Linux, LinuxCpu, Root, Spec};
 
 pub use annotations::{Role, SIZES, TemplateMode};
 pub use cgroup::{compile_resources, load_resources};
+pub(crate) use device_program::usual as usual_device_program;
 pub use hooks::HostHooks;
 pub use mounts::ShareItem;
 pub use namespaces::NetworkPlan;

@@ -42,6 +42,7 @@ fn describe(layout: &Layout) -> network::Network {
         nic,
         mac: link.mac.to_vec(),
         mtu: link.mtu,
+        ipv6: link.ipv6,
         addresses: link
             .addresses
             .iter()

@@ -97,10 +97,10 @@ impl Task {
         let prepared = super::lock(&self.prepared).take();
         if let Some(prepared) = prepared {
             prepared.await.map_err(TaskError::launch("preparing the container"))??;
-            connect_guest(&guest, &network).await?;
+            guest.connect_network(&network).await?;
         } else {
             self.configure(&guest).await?;
-            connect_guest(&guest, &network).await?;
+            guest.connect_network(&network).await?;
             self.build(&guest).await?;
         }
         let t_container = began.elapsed();
@@ -186,11 +186,6 @@ impl Task {
             Owner { namespace: &self.around.namespace, container_id: &self.id, exec_id: &process.exec_id };
         Stdio::open(&process.paths, guest.opener(), owner).await
     }
-}
-
-/// `--network none` costs no call.
-async fn connect_guest(guest: &Guest, network: &Network) -> Result<(), TaskError> {
-    if network.interfaces.is_empty() { Ok(()) } else { guest.connect_network(network).await }
 }
 
 /// Tells the guest which streams are open, and that the terminal is what containerd said.

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use boxlite_net::Namespace;
-use boxlite_protocol::{SAVE_ARGUMENT, hello};
+use boxlite_protocol::agent::Provisions;
+use boxlite_protocol::{SAVE_ARGUMENT, hello, provisions};
 use boxlite_vmm::template::{Image, Saving, memory};
 use boxlite_vmm::{Hypervisor, Machine, MachineConfig, Process, Qemu, Start};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::class::Class;
 use super::identity::{self, Digests};
@@ -28,7 +29,7 @@ use crate::config::Config;
 use crate::error::TaskError;
 use crate::guest::{self, Greeting, Guest};
 use crate::machine::{self, Parts};
-use crate::plan::MachineSize;
+use crate::plan::{self, MachineSize};
 use crate::task::{Host, RealHost};
 
 /// A boot under emulation on a busy host, with room to spare.
@@ -157,7 +158,7 @@ async fn save(
         state: state.try_clone().map_err(failed("making the state's file"))?,
     };
     let (_virtiofsd, machine) = launch(config, class, place, Start::BootToSave(saving))?;
-    await_hello(&*machine).await?;
+    await_hello(&*machine, &provisions(config)).await?;
     watch(Phase::Saving);
     machine.save().await.map_err(TaskError::launch("saving the machine"))?;
     machine.end().await;
@@ -174,10 +175,26 @@ fn part(file: &mut File) -> Result<Part, TaskError> {
     digest(file).map_err(TaskError::launch("digesting the template"))
 }
 
-async fn await_hello(machine: &dyn Machine) -> Result<(), TaskError> {
+/// What each container from this configuration will ask for.
+fn provisions(config: &Config) -> Provisions {
+    let (share_tag, share_path) = RealHost.share_location(Path::new(""));
+    Provisions {
+        device_program: plan::usual_device_program(),
+        sysctls: machine::guest_sysctls(config.accel()),
+        share_tag,
+        share_path,
+        ..Provisions::default()
+    }
+}
+
+async fn await_hello(machine: &dyn Machine, provisions: &Provisions) -> Result<(), TaskError> {
     let failed = TaskError::launch::<std::io::Error>;
     let channel = machine.take_channel().ok_or_else(|| gone(machine, "its channel was taken".to_owned()))?;
     let mut channel = tokio::net::UnixStream::from_std(channel).map_err(failed("preparing the channel"))?;
+    // A machine that will be saved listens first.
+    let provisions =
+        provisions::encode(provisions).map_err(TaskError::launch("packing the guest's provisions"))?;
+    channel.write_all(&provisions).await.map_err(failed("sending the guest's provisions"))?;
     let mut bytes = [0; hello::LENGTH];
     match tokio::time::timeout(BOOT, channel.read_exact(&mut bytes)).await {
         Ok(Ok(_)) => {}

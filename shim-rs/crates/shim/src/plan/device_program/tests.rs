@@ -150,3 +150,20 @@ fn programs_agree_with_a_plain_reading_of_any_rules() {
         }
     }
 }
+
+#[test]
+fn engines_that_ask_for_nothing_get_the_usual_program() {
+    let docker = r#"[{"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 1, "minor": 5, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 5, "minor": 0, "access": "rwm"},
+        {"allow": false, "type": "c", "major": 10, "minor": 229, "access": "rwm"}]"#;
+    let containerd = r#"[{"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 136, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 5, "minor": 2, "access": "rwm"}]"#;
+    for json in [docker, containerd] {
+        assert_eq!(compile(Some(&rules(json))).unwrap(), usual());
+    }
+    let fuse = r#"[{"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwm"}]"#;
+    assert_ne!(compile(Some(&rules(fuse))).unwrap(), usual());
+}

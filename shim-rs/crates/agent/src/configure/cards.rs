@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The guest's network devices: which have a driver, which stands for which interface, and what they are called.
+//!
+//! Device n is the one whose permanent address ends in n. Order: [`Cards::prepare`] at boot; [`Cards::connect`] gives
+//! drivers to the cards that are needed and none to others, frees names, and has [`network`] do the rest.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::{Mutex, PoisonError};
+
+use boxlite_protocol::NIC_MAC_PREFIX;
+use boxlite_protocol::network::{Interface, Network};
+use rustix::io::Errno;
+
+use super::netlink::{Message, NLM_F_DUMP, Netlink, attributes};
+use super::network::{self, IFF_UP, IFLA_IFNAME, RTM_GETLINK, RTM_NEWLINK, link_body};
+use super::nics;
+use crate::error::{Fault, Trying};
+
+const IFLA_PERM_ADDRESS: u16 = 54;
+/// The index of lo in every namespace.
+pub(super) const LOOPBACK: i32 = 1;
+
+/// The guest's network devices, and the socket they are set up by.
+#[derive(Debug)]
+pub(crate) struct Cards {
+    netlink: Netlink,
+    /// Those that have a driver, by number.
+    known: Mutex<BTreeMap<u32, Device>>,
+}
+
+impl Cards {
+    /// Raises lo, which every guest has, and the first card, which nearly every container takes over; the others wait
+    /// without a driver. The card is silent: without IPv6 and addresses it has nothing to say.
+    pub(crate) fn prepare() -> Result<Self, Fault> {
+        let netlink = Netlink::open().trying(|| "open netlink".to_owned())?;
+        raise(&netlink, LOOPBACK).trying(|| "raise lo".to_owned())?;
+        nics::park(Some(0))?;
+        let mut known = devices(&netlink)?;
+        for (number, device) in &mut known {
+            device.allow_ipv6(false)?;
+            raise(&netlink, device.index).trying(|| format!("raise NIC {number}"))?;
+        }
+        Ok(Self { netlink, known: Mutex::new(known) })
+    }
+
+    /// Everything in `network`.
+    pub(crate) fn connect(&self, network: &Network) -> Result<(), Fault> {
+        let mut devices = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if network.interfaces.is_empty() {
+            devices.clear();
+            return nics::park(None);
+        }
+        find(&self.netlink, network, &mut devices)?;
+        free_names(&self.netlink, network, &mut devices)?;
+        network::apply(&self.netlink, network, &mut devices)
+    }
+}
+
+fn raise(netlink: &Netlink, index: i32) -> Result<(), Errno> {
+    netlink.request(Message::new(RTM_NEWLINK, 0, &link_body(index, IFF_UP, IFF_UP)))
+}
+
+/// A NIC with its driver.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Device {
+    pub(super) index: i32,
+    pub(super) name: String,
+    ipv6: bool,
+}
+
+impl Device {
+    /// Has an effect only when something changes.
+    pub(super) fn allow_ipv6(&mut self, allowed: bool) -> Result<(), Fault> {
+        if self.ipv6 != allowed {
+            let path = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", self.name);
+            fs::write(&path, if allowed { "0" } else { "1" }).trying(|| format!("write {path}"))?;
+            self.ipv6 = allowed;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a driver to each NIC that an interface needs, and takes it off the others.
+fn find(netlink: &Netlink, network: &Network, known: &mut BTreeMap<u32, Device>) -> Result<(), Fault> {
+    let wanted = |number: &u32| network.interfaces.iter().any(|interface| interface.nic == *number);
+    let complete = |known: &BTreeMap<u32, Device>| {
+        network.interfaces.iter().all(|interface| known.contains_key(&interface.nic))
+    };
+    if complete(known) && known.keys().all(wanted) {
+        return Ok(());
+    }
+    nics::park(None)?;
+    known.clear();
+    for name in nics::parked()? {
+        if complete(known) {
+            break;
+        }
+        nics::bind(&name)?;
+        let now = devices(netlink)?;
+        if now.len() > known.len() && now.keys().all(wanted) {
+            *known = now;
+        } else {
+            nics::unbind(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes names out of the way that the kernel gave to one device and the engine to another.
+fn free_names(
+    netlink: &Netlink,
+    network: &Network,
+    devices: &mut BTreeMap<u32, Device>,
+) -> Result<(), Fault> {
+    let taken = |interface: &Interface| {
+        let holder = devices.iter().find(|(_, device)| device.name == interface.name);
+        holder.is_some_and(|(number, _)| *number != interface.nic)
+    };
+    if !network.interfaces.iter().any(taken) {
+        return Ok(());
+    }
+    for (number, device) in devices {
+        rename(netlink, device, &format!("nic{number}"))?;
+    }
+    Ok(())
+}
+
+/// Some kernels rename no device that is up (before 6.3).
+pub(super) fn rename(netlink: &Netlink, device: &mut Device, name: &str) -> Result<(), Fault> {
+    let what = || format!("rename {} to {name}", device.name);
+    let message = Message::new(RTM_NEWLINK, 0, &link_body(device.index, 0, IFF_UP));
+    netlink.request(message).trying(what)?;
+    let message = Message::new(RTM_NEWLINK, 0, &link_body(device.index, 0, 0));
+    netlink.request(message.with(IFLA_IFNAME, format!("{name}\0").as_bytes())).trying(what)?;
+    device.name = name.to_owned();
+    Ok(())
+}
+
+/// Each NIC that has a driver, by its number.
+fn devices(netlink: &Netlink) -> Result<BTreeMap<u32, Device>, Fault> {
+    let mut devices = BTreeMap::new();
+    let dump = Message::new(RTM_GETLINK, NLM_F_DUMP, &link_body(0, 0, 0));
+    netlink
+        .exchange(dump, |kind, body| {
+            if kind == RTM_NEWLINK {
+                devices.extend(nic(body));
+            }
+        })
+        .trying(|| "list network devices".to_owned())?;
+    Ok(devices)
+}
+
+/// Number of a device, when it is one of the machine's NICs.
+fn nic(link: &[u8]) -> Option<(u32, Device)> {
+    let index = i32::from_ne_bytes(link.get(4..8)?.try_into().ok()?);
+    let attribute =
+        |wanted| attributes(link.get(16..)?).find(|(kind, _)| *kind == wanted).map(|found| found.1);
+    let &[number] = attribute(IFLA_PERM_ADDRESS)?.strip_prefix(&NIC_MAC_PREFIX)? else { return None };
+    let name = attribute(IFLA_IFNAME).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = std::str::from_utf8(name).ok()?.to_owned();
+    Some((u32::from(number), Device { index, name, ipv6: true }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nic_is_known_by_its_permanent_address() {
+        let mut link = link_body(7, 0, 0).to_vec();
+        link.extend_from_slice(&[9, 0, 3, 0, b'e', b't', b'h', b'1', 0, 0, 0, 0]);
+        link.extend_from_slice(&[10, 0, 54, 0, 0x52, 0x58, 0x4c, 0, 0, 3, 0, 0]);
+        assert_eq!(nic(&link), Some((3, Device { index: 7, name: "eth1".into(), ipv6: true })));
+        link[32] = 0x02;
+        assert_eq!(nic(&link), None);
+    }
+}
