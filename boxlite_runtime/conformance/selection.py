@@ -74,7 +74,7 @@ class _Parser:
         word = self._words.pop(0).lower()
         if word == "core":
             return lambda case: case.core
-        return lambda case: word in f"{case.name} {case.area} {case.path.stem}".lower()
+        return lambda case: word in f"{case.name} {case.area} {case.path.name}".lower()
 
 
 def _or(left: Test, right: Test) -> Test:
