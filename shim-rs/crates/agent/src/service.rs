@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use boxlite_protocol::agent::{
     ConfigureRequest, ContainerRef, CreateContainerRequest, CreateContainerResponse, Empty, Event,
-    ExecRequest, ExecResponse, ProcessRef, ProcessesResponse, ResizeRequest, SignalRequest,
+    ExecRequest, ExecResponse, ProcessRef, ProcessesResponse, ResizeRequest, SetClockRequest, SignalRequest,
     StartContainerRequest, StatsResponse, UpdateRequest, WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::Agent;
@@ -60,6 +60,11 @@ impl Agent for Service {
         let Some(plan) = request.plan.0 else { return Err(AgentError::Plan("no plan").into()) };
         let pid = whole(Arc::clone(&self.0).create(*plan)).await?;
         Ok(CreateContainerResponse { pid: unsigned(pid), ..Default::default() })
+    }
+
+    async fn set_clock(&self, _: &TtrpcContext, request: SetClockRequest) -> ttrpc::Result<Empty> {
+        configure::correct_clock(&self.0, request.realtime_ns).map_err(AgentError::from)?;
+        Ok(Empty::new())
     }
 
     async fn start_container(

@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use boxlite_protocol::agent::{
     ConfigureRequest, ContainerRef, CreateContainerRequest, Empty, Event, ExecRequest, ProcessRef,
-    ProcessesResponse, ResizeRequest, SignalRequest, StartContainerRequest, StatsResponse, UpdateRequest,
-    WaitResponse,
+    ProcessesResponse, ResizeRequest, SetClockRequest, SignalRequest, StartContainerRequest, StatsResponse,
+    UpdateRequest, WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::AgentClient;
 use boxlite_protocol::mux::{self, Opener};
@@ -112,6 +112,12 @@ impl Guest {
     pub async fn create(&self, plan: LaunchPlan) -> Result<(), TaskError> {
         let request = CreateContainerRequest { plan: Some(plan).into(), ..Default::default() };
         self.agent.create_container(with_duration(SLOW), &request).await.map(drop).map_err(|e| failed(&e))
+    }
+
+    /// Sets the guest's clock to the host's.
+    pub async fn set_clock(&self) -> Result<(), TaskError> {
+        let request = SetClockRequest { realtime_ns: realtime_ns(), ..Default::default() };
+        self.agent.set_clock(with_duration(QUICK), &request).await.map(drop).map_err(|e| failed(&e))
     }
 
     /// Lets the first process execute.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use boxlite_protocol::agent::{ConfigureRequest, Empty, UpdateRequest};
+use boxlite_protocol::agent::{ConfigureRequest, Empty, SetClockRequest, UpdateRequest};
 use boxlite_protocol::network::{Address, Interface, Network, Route};
 use boxlite_protocol::plan::mount::Kind;
 use boxlite_protocol::plan::{Cgroup, CgroupFile};
@@ -54,6 +54,14 @@ machine_test!(container_runs_in_a_machine, guest, {
     let clock: u64 = output.lines().next().unwrap().parse().unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     assert!(now.abs_diff(clock) < 5, "{clock}");
+});
+
+machine_test!(clock_is_set_again_after_it_stood_still, guest, {
+    let request = SetClockRequest { realtime_ns: 1_000_000_000 * 1_000_000_000, ..Default::default() };
+    guest.client.set_clock(patience(), &request).await.unwrap();
+    let (_, output, error) = guest.run(plan(&["date", "+%s"])).await;
+    let clock: u64 = output.trim().parse().unwrap();
+    assert!(clock.abs_diff(1_000_000_000) < 5, "{clock} {error}");
 });
 
 machine_test!(writes_are_with_the_host_when_the_end_is_told, guest, {

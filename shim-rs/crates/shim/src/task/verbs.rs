@@ -226,7 +226,7 @@ impl Task {
         })
     }
 
-    /// Lets the machine go on.
+    /// Lets the machine go on, with the clock set, which stood still with it.
     ///
     /// # Errors
     /// Not paused.
@@ -234,7 +234,16 @@ impl Task {
         if !self.paused.swap(false, Ordering::SeqCst) {
             return Err(TaskError::State { verb: "resume", state: self.init.state().name() });
         }
-        self.machine.resume().await.map_err(TaskError::launch("resuming the machine"))
+        self.machine.resume().await.map_err(TaskError::launch("resuming the machine"))?;
+        // It goes on, whatever becomes of its clock.
+        let set = match self.guest().await {
+            Ok(guest) => guest.set_clock().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = set {
+            tracing::warn!(error = chain(&error), "the clock was not set after a pause");
+        }
+        Ok(())
     }
 
     /// Writes the container's cgroup files.
