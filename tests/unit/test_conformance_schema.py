@@ -7,6 +7,7 @@ import pytest
 
 from boxlite_runtime.conformance import schema
 from boxlite_runtime.conformance.case import Case, Exit, Match
+from boxlite_runtime.conformance.images import RECIPES
 from boxlite_runtime.errors import BoxliteError
 
 HEAD = "area: Somewhere\n"
@@ -160,3 +161,10 @@ def test_declared_differences_lead_to_a_heading_of_the_limits() -> None:
         if case.difference is not None:
             anchor = case.difference.link.removeprefix(schema.LIMITS)
             assert anchor in headings, f"{case.name}: no heading for #{anchor}"
+
+
+def test_the_core_needs_no_image_made_from_packages() -> None:
+    core = [case for case in schema.load() if case.core]
+
+    assert len(core) >= 100
+    assert not {i for case in core for i in case.images if RECIPES[i].packages}

@@ -176,6 +176,9 @@ class Ctr:
             return f"ctr has no {step.verb}"
         if step.keys:
             return "ctr is not typed into"
+        if step.stdin is not None:
+            # An end that it reads before the task is there is not passed on.
+            return "ctr may lose the end of stdin"
         try:
             if step.verb == "run":
                 translated(step.flags, RUN)
