@@ -37,7 +37,9 @@ def _size(text: str) -> str:
 
 def _capability(name: str) -> str:
     upper = name.upper()
-    return upper if upper.startswith(("CAP_", "ALL")) else f"CAP_{upper}"
+    if upper == "ALL":
+        raise Unknown("all capabilities at once")
+    return upper if upper.startswith("CAP_") else f"CAP_{upper}"
 
 
 def _bind(text: str) -> list[str]:
