@@ -15,7 +15,7 @@
 //! 4. the engine builds its network
 //! 5. [`scan`], once; then [`redirect`] for each link found
 //!
-//! Nothing has to be undone: a tap goes with its descriptors, a namespace with its last user.
+//! Nothing has to be undone: a tap goes with its descriptors or with a namespace of ours, and that with its last user.
 
 mod error;
 mod layout;

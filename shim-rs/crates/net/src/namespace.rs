@@ -21,6 +21,8 @@ const NSFS_MAGIC: u64 = 0x6e73_6673;
 #[derive(Debug)]
 pub struct Namespace {
     fd: OwnedFd,
+    /// Made here: nobody had it before, and what is left in it goes with it.
+    own: bool,
 }
 
 impl Namespace {
@@ -37,7 +39,7 @@ impl Namespace {
             let fd =
                 File::open("/proc/thread-self/ns/net").map_err(|source| NetError::from_io(what, source))?;
             Socket::open()?.apply(what, &[netlink::loopback_up()])?;
-            Ok(Self { fd: fd.into() })
+            Ok(Self { fd: fd.into(), own: true })
         })?
     }
 
@@ -50,7 +52,12 @@ impl Namespace {
         if u64::try_from(kind.f_type) != Ok(NSFS_MAGIC) {
             return Err(missing(Errno::INVAL.into()));
         }
-        Ok(Self { fd: file.into() })
+        Ok(Self { fd: file.into(), own: false })
+    }
+
+    /// Whether [`Namespace::create`] made it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
     }
 
     /// Moves the calling thread into the namespace, for good.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The two system calls that have no safe wrapper: `unshare(CLONE_NEWNET)` and `ioctl(TUNSETIFF)`. Nothing else.
+//! The system calls that have no safe wrapper: `unshare(CLONE_NEWNET)` and the ioctls of a tap. Nothing else.
 #![allow(unsafe_code)]
 
 use std::os::fd::BorrowedFd;
@@ -10,6 +10,8 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// `_IOW('T', 202, int)` of linux/if_tun.h.
 const TUNSETIFF: Opcode = ioctl::opcode::write::<i32>(b'T', 202);
+/// `_IOW('T', 203, int)` of linux/if_tun.h.
+const TUNSETPERSIST: Opcode = ioctl::opcode::write::<i32>(b'T', 203);
 const IFF_TAP: u16 = 0x0002;
 const IFF_NO_PI: u16 = 0x1000;
 const IFF_VNET_HDR: u16 = 0x4000;
@@ -39,6 +41,12 @@ pub(crate) fn attach_tap(tun: BorrowedFd<'_>, name: [u8; NAME_SIZE]) -> io::Resu
     // SAFETY: TUNSETIFF reads and writes one `struct ifreq`, which is 40 bytes on 64-bit Linux, as `InterfaceRequest` is
     // (asserted below), and the kernel keeps no pointer to it. The name it writes back is not read: it has no `%d`.
     unsafe { ioctl::ioctl(tun, ioctl::Updater::<TUNSETIFF, _>::new(&mut { request })) }
+}
+
+/// Has the device of `tun` outlive its descriptors.
+pub(crate) fn keep_tap(tun: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: TUNSETPERSIST takes a number for an argument, which `IntegerSetter` passes; no memory is read or written.
+    unsafe { ioctl::ioctl(tun, ioctl::IntegerSetter::<TUNSETPERSIST>::new_usize(1)) }
 }
 
 const _: () = assert!(size_of::<InterfaceRequest>() == 40);

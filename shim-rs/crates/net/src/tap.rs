@@ -27,7 +27,11 @@ pub(crate) fn is_tap_name(name: &str) -> bool {
 
 /// Makes tap `index` in the namespace and returns its queue for the VMM.
 ///
-/// The device goes with the last copy of the descriptor. Frames carry a virtio-net header. Offloads start off, so that
+/// In a namespace of others the device goes with the last copy of the descriptor; in one of ours with the namespace.
+/// The kernel removes a device in some 15 ms, most of which it waits: the VMM that closes the descriptor as it ends would
+/// wait so for each of them, and removes nothing that a namespace's end does not remove at once and in the background.
+///
+/// Frames carry a virtio-net header. Offloads start off, so that
 /// the kernel completes checksums and splits segments for a guest that has not asked; the VMM turns on, through the same
 /// descriptor (TUNSETOFFLOAD needs no privilege), what its guest accepts. The link stays down until `redirect`: until
 /// then whatever a guest sends would reach the namespace's own IP stack, which forwards on a Docker host.
@@ -43,6 +47,9 @@ pub fn open_tap(ns: &Namespace, index: u32) -> Result<OwnedFd, NetError> {
         space.copy_from_slice(name.as_bytes());
         sys::attach_tap(tun.as_fd(), padded).map_err(|errno| NetError::from_errno(WHAT, errno))?;
         silence(&name)?;
+        if ns.is_own() {
+            sys::keep_tap(tun.as_fd()).map_err(|errno| NetError::from_errno(WHAT, errno))?;
+        }
         Ok(tun.into())
     })?
 }

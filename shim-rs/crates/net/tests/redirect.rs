@@ -8,7 +8,8 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -247,14 +248,24 @@ fn received(host: &Namespace) -> u64 {
 fn a_link_can_be_joined_anew_after_the_tap_went() {
     let pair = Pair::new();
     let link = layout(&pair).links.remove(0);
-    drop(open_tap(&pair.guest, 0).unwrap());
+    // As one that somebody else made.
+    let path = format!("/proc/self/fd/{}", pair.guest.as_fd().as_raw_fd());
+    let opened = Namespace::open(Path::new(&path)).unwrap();
+    drop(open_tap(&opened, 0).unwrap());
     for _ in 0..2 {
-        let mut guest = Guest::new(open_tap(&pair.guest, 0).unwrap());
+        let mut guest = Guest::new(open_tap(&opened, 0).unwrap());
         redirect(&pair.guest, &link, 0).unwrap();
         guest.send(&arp(ARP_REQUEST, [0xff; 6], (GUEST_MAC, GUEST_IP), ([0; 6], HOST_IP)));
         guest.expect(is_arp(ARP_REPLY)).expect("an answer of the host");
     }
     assert!(!ip(&pair.guest, "link").contains("boxlite"), "the tap goes with its descriptor");
+}
+
+#[test]
+fn a_tap_in_a_namespace_of_ours_goes_with_the_namespace() {
+    let pair = Pair::new();
+    drop(open_tap(&pair.guest, 0).unwrap());
+    assert!(ip(&pair.guest, "link").contains("boxlite0"), "who closes it waits for no device to go");
 }
 
 #[test]

@@ -112,8 +112,8 @@ fn join_cgroup(order: &Order, record: &mut Record) -> Result<(), TaskError> {
     cgroup.join(std::process::id()).map_err(TaskError::launch("joining the host's cgroup"))
 }
 
-/// Needs no undo: a tap goes with its descriptors, a namespace of ours with its last process, and a redirection in a
-/// namespace of others is replaced by the next one.
+/// Needs no undo: a namespace of ours goes with its last process and takes its taps along, a tap in a namespace of
+/// others goes with its descriptors, and a redirection there is replaced by the next one.
 fn network_namespace(plan: &NetworkPlan) -> Result<Namespace, TaskError> {
     match plan {
         NetworkPlan::New => Namespace::create().map_err(TaskError::launch("making a network namespace")),
