@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a task ends, once: drain what the guest still says, unmake the machine, then tell containerd.
+//! How a task ends, once: drain what the guest still says, tell containerd, and unmake the machine meanwhile.
 //!
-//! The machine goes *before* TaskExit is published: an engine that reacts to it at once (restart, `--rm`) must find
-//! the root file system unmounted and the cgroup gone.
+//! TaskExit says that the container's processes have ended and their output is on this side, as it does for any
+//! runtime. That nothing is left of them on the host (the root file system unmounted, the cgroup gone) is what Delete
+//! says: it waits for that. Engines delete a task before they restart or remove a container.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -101,9 +102,7 @@ pub(super) async fn never_ran(task: &Arc<Task>, exit: Exit) {
 /// Ends the task; the first caller does it, the others return when it is done.
 async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
     if task.ending.swap(true, Ordering::SeqCst) {
-        // Fails only without the process, which the task holds.
-        let _ = task.init.exited().await;
-        return;
+        return unmade(task).await;
     }
     if !announce {
         // Nothing it could still say is owed to anybody.
@@ -113,20 +112,35 @@ async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
     for process in execs.iter().chain([&task.init]) {
         process.drained().await;
     }
-    task.machine.end().await;
-    let record = lock(&task.record).take();
-    if let Some(record) = record {
-        launch::unmake(record).await;
-    }
     for process in &execs {
         exec_ended(task, process, Exit::now(KILLED));
     }
-    let Some(before) = task.init.stop(exit) else { return };
-    tracing::info!(id = task.id, status = exit.status, "ended");
-    // A start that fails tells its caller.
-    if announce && before != ProcessState::Starting {
-        publish_exit(task, &task.id, exit);
+    if let Some(before) = task.init.stop(exit) {
+        tracing::info!(id = task.id, status = exit.status, "ended");
+        // A start that fails tells its caller.
+        if announce && before != ProcessState::Starting {
+            publish_exit(task, &task.id, exit);
+        }
     }
+    unmake(task).await;
+}
+
+/// Ends the machine and takes away all that was made for it.
+async fn unmake(task: &Task) {
+    let record = lock(&task.record).take();
+    let undone = async {
+        if let Some(record) = record {
+            launch::unmake(record).await;
+        }
+    };
+    tokio::join!(task.machine.end(), undone);
+    task.unmade.send_replace(true);
+}
+
+/// Waits until nothing is left of the task on the host.
+pub(super) async fn unmade(task: &Task) {
+    // Fails only without the sender, which the task holds.
+    let _ = task.unmade.subscribe().wait_for(|unmade| *unmade).await;
 }
 
 fn exec_ended(task: &Task, process: &Process, exit: Exit) {

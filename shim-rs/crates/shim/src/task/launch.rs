@@ -170,6 +170,8 @@ async fn restored(machine: &dyn Machine) -> Result<(), TaskError> {
 /// Runs the undo list off the async threads and logs what it could not do.
 pub(super) async fn unmake(record: Record) {
     let failures = tokio::task::spawn_blocking(move || {
+        record.kill();
+        // The kernel makes this wait some milliseconds, in which they end.
         if let Err(error) = HostCgroup::leave(std::process::id()) {
             tracing::warn!(error = crate::error::chain(&error), "the shim stays in the container's cgroup");
         }

@@ -8,7 +8,7 @@
 //!  create ─▶ machine boots ────────▶ start ─▶ running ◀─▶ paused
 //!     │  (the engine builds             │        │
 //!     │   the network meanwhile)        │        ▼
-//!     └── failed: nothing left          └─▶ exit: drain, unmake the machine, TaskExit ─▶ delete
+//!     └── failed: nothing left          └─▶ exit: drain, TaskExit, unmake the machine ─▶ delete
 //! ```
 //! Pids, state and SIGKILL are answered from what the host knows: a guest that hangs does not hang the engine.
 
@@ -105,6 +105,8 @@ pub struct Task {
     paused: AtomicBool,
     /// Set once somebody ends the task: there is one end.
     ending: AtomicBool,
+    /// Nothing is left of it on the host.
+    unmade: watch::Sender<bool>,
     /// The last goodbye, however often Delete is asked for.
     deleted: OnceCell<()>,
 }
@@ -164,6 +166,7 @@ impl Task {
             execs: Mutex::default(),
             paused: AtomicBool::new(false),
             ending: AtomicBool::new(false),
+            unmade: watch::channel(false).0,
             deleted: OnceCell::new(),
         });
         task.prepare();

@@ -6,6 +6,7 @@
 //! three places: a launch that fails, a task that ends, and the `delete` command after a shim that was killed.
 //! Needs no guest and no containerd; each undo can be repeated.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -171,10 +172,21 @@ impl Record {
         std::fs::rename(fresh, self.directory.join(FILE))
     }
 
+    /// Has all processes begin to end: none needs another for it, and each takes its time.
+    pub fn kill(&self) {
+        for undo in &self.undo {
+            if let Undo::Process(process) = undo {
+                // Its own undo tries again, and tells what fails.
+                let _ = kill(process);
+            }
+        }
+    }
+
     /// Unmakes everything, last made first. Blocking; seconds at most. What cannot be unmade is returned, and the
     /// rest is unmade all the same.
     #[must_use]
     pub fn undo_all(mut self) -> Vec<String> {
+        self.kill();
         let mut failures = Vec::new();
         while let Some(undo) = self.undo.pop() {
             if let Err(failure) = undo_one(&undo) {
@@ -198,18 +210,23 @@ fn undo_one(undo: &Undo) -> Result<(), String> {
     }
 }
 
-/// Kills and waits until it is gone (a zombie is).
-fn end(process: &ProcessRecord) -> std::io::Result<()> {
-    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+/// Sends SIGKILL; none when it is gone already.
+fn kill(process: &ProcessRecord) -> std::io::Result<Option<OwnedFd>> {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
     // The number may have been given to another before the descriptor was opened; not after.
     if !process.alive() {
-        return Ok(());
+        return Ok(None);
     }
     match pidfd_send_signal(&pidfd, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(error) => return Err(error.into()),
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(Some(pidfd)),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Kills and waits until it is gone (a zombie is).
+fn end(process: &ProcessRecord) -> std::io::Result<()> {
+    let Some(pidfd) = kill(process)? else { return Ok(()) };
     let deadline = Timespec { tv_sec: i64::try_from(DEATH.as_secs()).unwrap_or(3), tv_nsec: 0 };
     match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline))? {
         0 => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "still there after SIGKILL")),

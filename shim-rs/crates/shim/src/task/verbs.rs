@@ -160,6 +160,7 @@ impl Task {
             lock(&self.execs).remove(exec_id);
             return Ok(exit);
         }
+        exit::unmade(self).await;
         self.deleted.get_or_init(|| self.say_goodbye(exit)).await;
         Ok(exit)
     }
