@@ -32,8 +32,8 @@ async fn a_guest_sees_what_is_shared_and_what_is_added_later() {
         directory: PathBuf::new(),
         socket_directory: scratch.to_owned(),
     };
-    let open =
-        share::open(&directory, &[shared("first", false), shared("sealed", true)], &daemon).expect("open");
+    let open = share::open(&directory, &[shared("first", false), shared("sealed", true)], &daemon, || ())
+        .expect("open");
     let mut config = guest.config();
     config.share = Some(Share { socket: open.socket, tag: "test".to_owned() });
     let machine = Qemu.launch(config).expect("launch");

@@ -15,11 +15,11 @@ use containerd_shim_protos::shim_async::{Task as TaskService, create_task};
 
 use super::log;
 use crate::config::Config;
-use crate::error::TaskError;
+use crate::error::{TaskError, chain};
 use crate::events::Publisher;
 use crate::service::Service;
-use crate::sweep;
 use crate::task::{RealHost, Surroundings};
+use crate::{host_cgroup, sweep};
 
 /// Where `start` put the listening socket.
 pub(super) const LISTENER_FD: i32 = 3;
@@ -32,6 +32,7 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     if flags.socket.is_empty() {
         return Err(TaskError::Invalid { what: "this program is started by containerd".to_owned() });
     }
+    let expecting = std::thread::Builder::new().name("cgroup".to_owned()).spawn(expect_create);
     // The engine names its file only with Create; a wrong one is refused there, with words.
     let level = Config::load(None, None).map(|config| config.log.level);
     log::init(flags.debug, level.ok().as_deref());
@@ -40,6 +41,9 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
         .enable_all()
         .build()
         .map_err(TaskError::launch("starting the runtime"))?;
+    if let Err(error) = expecting {
+        tracing::debug!(%error, "Create will wait for its move");
+    }
     let served = runtime.block_on(run(flags));
     if let Err(error) = std::fs::remove_file(Path::new(&flags.socket)) {
         tracing::debug!(%error, "socket was gone");
@@ -47,6 +51,13 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     // A logger or reader that hangs does not keep the shim.
     runtime.shutdown_background();
     served
+}
+
+/// Create comes in some milliseconds, and moves this process.
+fn expect_create() {
+    if let Err(error) = host_cgroup::expect_moves() {
+        tracing::debug!(error = chain(&error), "Create will wait for its move");
+    }
 }
 
 async fn run(flags: &Flags) -> Result<(), TaskError> {

@@ -10,7 +10,7 @@
 //! `host` reads what hierarchies there are, `path` what the engine asks for; both decide, and [`HostCgroup`] carries the
 //! result. `scope` asks systemd where systemd owns the tree.
 //!
-//! Order of calls: [`CgroupHost::detect`], [`HostCgroup::plan`], then `create`, `set_cpu_shares`, `join`; at the end
+//! Order of calls: [`expect_moves`] as soon as a move is to be expected; [`CgroupHost::detect`], [`HostCgroup::plan`], then `create`, `set_cpu_shares`, `join`; at the end
 //! [`HostCgroup::leave`] and `remove`, by the same process or, from the recorded value, by another. All of it blocks.
 
 mod directory;
@@ -204,6 +204,17 @@ impl HostCgroup {
         let results: Vec<_> = self.directories.iter().map(Directory::remove).collect();
         results.into_iter().collect()
     }
+}
+
+/// Has the kernel get ready for moves of processes. Blocks for some 10 ms, and moves nothing.
+///
+/// A move holds up all forks and ends of processes for an instant. When there was none lately, the kernel first waits for
+/// a grace period of RCU, so that those need not look for moves otherwise (`cgroup_threadgroup_rwsem`, a
+/// percpu_rw_semaphore, in kernel/cgroup/cgroup.c); moves that follow within milliseconds are spared that. It takes the same
+/// steps to move a process to where it is.
+pub fn expect_moves() -> Result<(), CgroupError> {
+    let own = CgroupHost::detect()?.directories(Path::to_owned);
+    own.first().map_or(Ok(()), |directory| directory.take(std::process::id()))
 }
 
 /// cgroup v1's shares (2 to 262144) on the scale of v2's weight (1 to 10000), by the line runc and crun use as well.

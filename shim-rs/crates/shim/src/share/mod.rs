@@ -94,7 +94,7 @@ pub struct OpenShare {
     pub socket: OwnedFd,
 }
 
-/// Fills `directory` in a namespace of its own, and serves it.
+/// Fills `directory` in a namespace of its own, and serves it; `ready` is called in between.
 ///
 /// Blocking: some milliseconds. `directory` must exist and be empty and ours alone; the host sees it stay empty.
 /// `daemon.directory` is taken to be `directory`. Needs a current tokio runtime, which watches the daemon.
@@ -105,12 +105,14 @@ pub fn open(
     directory: &Path,
     mounts: &[ShareMount],
     daemon: &VirtiofsdConfig,
+    ready: impl FnOnce() + Send,
 ) -> Result<OpenShare, ShareError> {
     let runtime = tokio::runtime::Handle::try_current()
         .map_err(|error| ShareError::host("find the async runtime")(io::Error::other(error)))?;
     let daemon = VirtiofsdConfig { directory: directory.to_owned(), ..daemon.clone() };
     in_own_namespace(|| {
         fill(directory, mounts)?;
+        ready();
         let _context = runtime.enter();
         let (process, socket) = virtiofsd::launch(&daemon).map_err(ShareError::Server)?;
         Ok(OpenShare { process, socket })

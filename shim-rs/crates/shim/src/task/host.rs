@@ -25,7 +25,8 @@ pub struct HostShare {
 
 /// Where machines come from.
 pub trait Host: Send + Sync {
-    /// Fills `directory` in a mount namespace of its own and serves it. Blocking; on the launch thread.
+    /// Fills `directory` in a mount namespace of its own and serves it. Blocking; on the launch thread. `ready` is called
+    /// before a process is started.
     ///
     /// # Errors
     /// A source that cannot be mounted or a server that does not start.
@@ -34,6 +35,7 @@ pub trait Host: Send + Sync {
         directory: &Path,
         mounts: &[ShareMount],
         config: &Config,
+        ready: &mut (dyn FnMut() + Send),
     ) -> Result<HostShare, TaskError>;
 
     /// Starts the machine from the current thread, whose namespaces it takes.
@@ -61,14 +63,15 @@ impl Host for RealHost {
         directory: &Path,
         mounts: &[ShareMount],
         config: &Config,
+        ready: &mut (dyn FnMut() + Send),
     ) -> Result<HostShare, TaskError> {
         let virtiofsd = VirtiofsdConfig {
             binary: config.paths.virtiofsd.clone(),
             directory: directory.to_owned(),
             socket_directory: directory.parent().unwrap_or(directory).to_owned(),
         };
-        let open =
-            share::open(directory, mounts, &virtiofsd).map_err(TaskError::launch("opening the share"))?;
+        let open = share::open(directory, mounts, &virtiofsd, ready)
+            .map_err(TaskError::launch("opening the share"))?;
         Ok(HostShare { process: Some(open.process), socket: Some(open.socket) })
     }
 

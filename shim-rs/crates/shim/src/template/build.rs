@@ -246,7 +246,7 @@ fn launch(
         }
         _ => {}
     }
-    let shared = RealHost.open_share(&share, &[], config)?;
+    let shared = RealHost.open_share(&share, &[], config, &mut || ())?;
     namespace.enter().map_err(TaskError::launch("entering the network namespace"))?;
     let size = MachineSize { vcpus: class.vcpus, memory_mib: class.memory_mib };
     let parts = Parts { taps, share: shared.socket };

@@ -80,6 +80,7 @@ impl Host for FakeHost {
         directory: &Path,
         mounts: &[ShareMount],
         _: &Config,
+        ready: &mut (dyn FnMut() + Send),
     ) -> Result<HostShare, TaskError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| TaskError::Launch {
             step: "opening the share",
@@ -90,6 +91,7 @@ impl Host for FakeHost {
         }
         let namespace = share::open_plain(directory, mounts).map_err(|error| failed(error.into()))?;
         self.shares.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.to_owned(), namespace);
+        ready();
         Ok(HostShare { process: None, socket: None })
     }
 

@@ -40,8 +40,8 @@ fn roots(process: &Process) -> usize {
 async fn a_served_share_is_all_its_daemon_can_reach_and_goes_with_it() {
     let scratch = Scratch::new();
     let before = host_mounts();
-    let open =
-        open(&scratch.share(), &[scratch.bind("source", "c/rootfs")], &daemon(&scratch)).expect("open");
+    let open = open(&scratch.share(), &[scratch.bind("source", "c/rootfs")], &daemon(&scratch), || ())
+        .expect("open");
     served(&open.process, "c/rootfs/file").await;
     assert_eq!(host_mounts(), before);
     assert!(!root_of(&open.process).join("etc").exists());
@@ -78,7 +78,8 @@ async fn a_share_that_is_not_served_is_left_alone() {
 async fn a_missing_daemon_leaves_nothing() {
     let scratch = Scratch::new();
     let missing = VirtiofsdConfig { binary: "/nowhere/virtiofsd".into(), ..daemon(&scratch) };
-    let refused = open(&scratch.share(), &[scratch.bind("source", "c")], &missing).expect_err("refused");
+    let refused =
+        open(&scratch.share(), &[scratch.bind("source", "c")], &missing, || ()).expect_err("refused");
     assert!(matches!(refused, ShareError::Server(VmmError::ProgramMissing { .. })));
     assert_eq!(fs::read_dir(scratch.share()).expect("share").count(), 0);
 }

@@ -4,9 +4,14 @@
 //! Does not own what comes before and after it: the run directory, whether a template held what it promised, and the
 //! undo of what was made ([`super`]).
 //!
-//! Order: cgroup, network namespace, taps, share with virtiofsd, QEMU.
+//! Order: network namespace, taps, share; on a thread of its own meanwhile, for it mostly waits, the cgroup and the shim's
+//! move there; then virtiofsd and QEMU, which are born there.
 
-use std::time::Instant;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use boxlite_net::Namespace;
 use boxlite_vmm::{Machine, MachineConfig, Process};
@@ -19,6 +24,7 @@ use crate::host_cgroup::{CgroupHost, HostCgroup};
 use crate::machine::{self, Parts, open_taps};
 use crate::plan::{self, NetworkPlan};
 use crate::share::{self, ShareMount};
+use crate::task::HostShare;
 use crate::task::record::{ProcessRecord, Record, Undo};
 use crate::template::{self, Entry};
 
@@ -33,24 +39,12 @@ pub(super) struct Built {
 }
 
 pub(super) fn build(order: &Order, record: &mut Record) -> Result<Built, TaskError> {
-    let mut timings = Timings::default();
-    let began = Instant::now();
-    join_cgroup(order, record)?;
-    timings.t_cgroup = began.elapsed();
-
-    let began = Instant::now();
-    let namespace = network_namespace(&order.compiled.network)?;
-    let taps = open_taps(&namespace, order.config.machine.nics)?;
-    timings.t_net = began.elapsed();
-
-    let began = Instant::now();
     let directory = record.directory().join("share");
     std::fs::create_dir(&directory).map_err(TaskError::launch("making the share directory"))?;
-    let shared = order.host.open_share(&directory, &share_mounts(order), &order.config)?;
-    if let Some(process) = &shared.process {
-        remember_process(record, process.pid())?;
-    }
-    timings.t_share = began.elapsed();
+    let cgroup = plan_cgroup(order, record)?;
+    let mut timings = Timings::default();
+    let Surroundings { namespace, taps, shared } =
+        surroundings(order, record, &cgroup, &directory, &mut timings)?;
 
     let began = Instant::now();
     namespace.enter().map_err(TaskError::launch("entering the network namespace"))?;
@@ -66,6 +60,60 @@ pub(super) fn build(order: &Order, record: &mut Record) -> Result<Built, TaskErr
     timings.t_spawn = began.elapsed();
     let greeting = if template.is_some() { Greeting::SaidBefore } else { Greeting::Expected };
     Ok(Built { machine, virtiofsd: shared.process, namespace, timings, greeting, template })
+}
+
+/// What a machine is put into.
+struct Surroundings {
+    namespace: Namespace,
+    taps: Vec<OwnedFd>,
+    shared: HostShare,
+}
+
+fn surroundings(
+    order: &Order,
+    record: &mut Record,
+    cgroup: &HostCgroup,
+    directory: &Path,
+    timings: &mut Timings,
+) -> Result<Surroundings, TaskError> {
+    thread::scope(|scope| {
+        let (moved, is_there) = mpsc::channel::<()>();
+        let moving = move || {
+            let _moved = moved;
+            timed(|| join_cgroup(order, cgroup))
+        };
+        let moving = thread::Builder::new()
+            .name("cgroup".to_owned())
+            .spawn_scoped(scope, moving)
+            .map_err(TaskError::launch("starting a thread"))?;
+
+        let began = Instant::now();
+        let namespace = network_namespace(&order.compiled.network)?;
+        let taps = open_taps(&namespace, order.config.machine.nics)?;
+        timings.t_net = began.elapsed();
+
+        let mut ready = move || {
+            // What is started is born where the shim is. Nothing is ever sent: the other end is dropped.
+            let _ = is_there.recv();
+        };
+        let began = Instant::now();
+        let shared = order.host.open_share(directory, &share_mounts(order), &order.config, &mut ready)?;
+        if let Some(process) = &shared.process {
+            remember_process(record, process.pid())?;
+        }
+        timings.t_share = began.elapsed();
+
+        let died =
+            |_| TaskError::launch("joining the host's cgroup")(std::io::Error::other("a thread panicked"));
+        let (joined, t_cgroup) = moving.join().map_err(died)?;
+        timings.t_cgroup = t_cgroup;
+        joined.map(|()| Surroundings { namespace, taps, shared })
+    })
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    (work(), began.elapsed())
 }
 
 /// Takes the template that fits, if any.
@@ -99,12 +147,17 @@ fn remember_process(record: &mut Record, pid: u32) -> Result<(), TaskError> {
     }
 }
 
-/// The shim goes first, and what it starts is born there.
-fn join_cgroup(order: &Order, record: &mut Record) -> Result<(), TaskError> {
+/// Decides where the container's cgroup is, and remembers it.
+fn plan_cgroup(order: &Order, record: &mut Record) -> Result<HostCgroup, TaskError> {
     let host = CgroupHost::detect().map_err(TaskError::launch("reading the host's cgroups"))?;
     let path = order.compiled.cgroups_path.as_deref();
     let cgroup = HostCgroup::plan(path, &host).map_err(TaskError::launch("planning the host's cgroup"))?;
     record.push(Undo::Cgroup(cgroup.clone())).map_err(TaskError::launch("writing the record"))?;
+    Ok(cgroup)
+}
+
+/// The shim goes first, and what it starts is born there.
+fn join_cgroup(order: &Order, cgroup: &HostCgroup) -> Result<(), TaskError> {
     cgroup.create().map_err(TaskError::launch("making the host's cgroup"))?;
     if let Some(shares) = order.compiled.cpu_shares {
         cgroup.set_cpu_shares(shares).map_err(TaskError::launch("setting the cgroup's cpu weight"))?;
