@@ -21,6 +21,7 @@ pub mod hooks;
 pub mod host_cgroup;
 mod host_facts;
 mod machine;
+mod memory;
 pub mod options;
 pub mod plan;
 pub mod service;

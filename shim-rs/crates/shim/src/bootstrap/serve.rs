@@ -19,25 +19,25 @@ use crate::error::{TaskError, chain};
 use crate::events::Publisher;
 use crate::service::Service;
 use crate::task::{RealHost, Surroundings};
-use crate::{host_cgroup, sweep};
+use crate::{host_cgroup, memory, sweep};
 
 /// Where `start` put the listening socket.
 pub(super) const LISTENER_FD: i32 = 3;
 /// A shim nobody gave a task to by then was forgotten (containerd's own deadline for Create is shorter).
 const FORGOTTEN: Duration = Duration::from_secs(60);
-/// Two cover the pumps of one machine; each more costs memory in every container.
-const WORKERS: usize = 2;
 
 pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     if flags.socket.is_empty() {
         return Err(TaskError::Invalid { what: "this program is started by containerd".to_owned() });
     }
+    memory::share_arena();
     let expecting = std::thread::Builder::new().name("cgroup".to_owned()).spawn(expect_create);
     // The engine names its file only with Create; a wrong one is refused there, with words.
     let level = Config::load(None, None).map(|config| config.log.level);
     log::init(flags.debug, level.ok().as_deref());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+    // On this thread alone: another costs memory in every container, and time in each message that goes from one to the
+    // other. What blocks has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(TaskError::launch("starting the runtime"))?;

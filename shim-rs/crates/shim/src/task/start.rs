@@ -19,6 +19,7 @@ use crate::error::TaskError;
 use crate::events::publish;
 use crate::guest::{self, Guest};
 use crate::hooks;
+use crate::memory;
 use crate::stdio::{Owner, Stdio};
 
 /// How long a guest may take to be up, counted from Start. An emulated one on a loaded host takes seconds.
@@ -61,6 +62,7 @@ impl Task {
             return Err(self.gone("it ended while the process was started".to_owned()));
         }
         exit::watch_process(self, &process);
+        tokio::task::spawn_blocking(memory::give_back);
         Ok(self.pid())
     }
 
