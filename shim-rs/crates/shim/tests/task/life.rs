@@ -57,10 +57,11 @@ async fn states_follow_the_life() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stopped_task_has_left_nothing_on_the_host_before_it_is_deleted() {
+async fn a_deleted_task_has_left_nothing_on_the_host() {
     let shim = Shim::start().await;
     let container = shim.run(&shim.bundle("c").args(&["true"])).await;
     assert_eq!(container.wait().await, 0);
+    container.delete().await;
     assert!(!shim.run_directory("c").exists());
     assert!(!std::path::Path::new(&format!("/proc/{}", container.pid)).exists());
 }
