@@ -19,7 +19,7 @@ use crate::error::{TaskError, chain};
 use crate::events::Publisher;
 use crate::service::Service;
 use crate::task::{RealHost, Surroundings};
-use crate::{host_cgroup, memory, sweep};
+use crate::{host_cgroup, memory, plan, sweep};
 
 /// Where `start` put the listening socket.
 pub(super) const LISTENER_FD: i32 = 3;
@@ -31,7 +31,7 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
         return Err(TaskError::Invalid { what: "this program is started by containerd".to_owned() });
     }
     memory::share_arena();
-    let expecting = std::thread::Builder::new().name("cgroup".to_owned()).spawn(expect_create);
+    let ahead = [begin("cgroup", expect_moves), begin("plan", expect_plan)];
     // The engine names its file only with Create; a wrong one is refused there, with words.
     let level = Config::load(None, None).map(|config| config.log.level);
     log::init(flags.debug, level.ok().as_deref());
@@ -41,8 +41,8 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
         .enable_all()
         .build()
         .map_err(TaskError::launch("starting the runtime"))?;
-    if let Err(error) = expecting {
-        tracing::debug!(%error, "Create will wait for its move");
+    for error in ahead.into_iter().filter_map(Result::err) {
+        tracing::debug!(%error, "nothing is done ahead of Create");
     }
     let served = runtime.block_on(run(flags));
     if let Err(error) = std::fs::remove_file(Path::new(&flags.socket)) {
@@ -53,10 +53,23 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     served
 }
 
-/// Create comes in some milliseconds, and moves this process.
-fn expect_create() {
+/// Create comes in some milliseconds. What it would wait for is begun now, beside it.
+fn begin(name: &str, work: fn()) -> std::io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
+/// Create moves this process.
+fn expect_moves() {
     if let Err(error) = host_cgroup::expect_moves() {
         tracing::debug!(error = chain(&error), "Create will wait for its move");
+    }
+}
+
+/// Create compiles the plan of the container in whose bundle this process was started. What is wrong with its spec is
+/// told there.
+fn expect_plan() {
+    if let Ok(spec) = plan::load(Path::new(".")) {
+        plan::compile_ahead(&spec);
     }
 }
 

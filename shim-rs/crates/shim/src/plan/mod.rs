@@ -6,7 +6,7 @@
 //! program to). Owns no file, mount or process: the shim shares, starts and hooks as [`CompiledTask`] says, the agent
 //! executes [`CompiledTask::launch`].
 //!
-//! Order of calls: [`load`] the bundle's spec, [`compile`] at Create; [`load_process`] and [`compile_process`] with the
+//! Order of calls: [`load`] the bundle's spec, [`compile`] at Create, [`compile_ahead`] before it if there is time; [`load_process`] and [`compile_process`] with the
 //! container's [`Basis`] at each Exec; [`load_resources`] (which is [`compile_resources`] of its bytes) at Update.
 //!
 //! One file per concern, named after the section of the spec. Each takes its section and gives its part of the plan;
@@ -48,6 +48,7 @@ pub use mounts::ShareItem;
 pub use namespaces::NetworkPlan;
 pub use process::{Basis, compile_process};
 pub use refusal::Refusal;
+pub use seccomp::compile_ahead;
 pub use spec::{load, load_process, parse};
 
 /// Largest plan in bytes: it travels in one message, with a little around it.

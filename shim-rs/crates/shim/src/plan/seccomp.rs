@@ -15,7 +15,7 @@ use libseccomp::error::SeccompError;
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompFilterFlag as Flag,
-    LinuxSeccompOperator as Operator, LinuxSyscall,
+    LinuxSeccompOperator as Operator, LinuxSyscall, Spec,
 };
 
 use super::refusal::Refusal;
@@ -49,15 +49,24 @@ pub(super) struct Filter {
     pub(super) flags: u32,
 }
 
+/// Compiles the profile of a spec ahead of its [`super::compile`], which then finds it: it takes longer than all the rest.
+/// What is wrong with it is told there.
+pub fn compile_ahead(spec: &Spec) {
+    if let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) {
+        let _ = compile(profile);
+    }
+}
+
 /// Compiles a profile, or finds it compiled already.
 pub(super) fn compile(seccomp: &LinuxSeccomp) -> Result<Filter, Refusal> {
     static COMPILED: Mutex<BTreeMap<String, Filter>> = Mutex::new(BTreeMap::new());
     let key = serde_json::to_string(seccomp).map_err(|error| Refusal::invalid(FIELD, error.to_string()))?;
-    if let Some(filter) = COMPILED.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+    // Held while one is compiled: who wants the same meanwhile has it soonest by waiting.
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(filter) = compiled.get(&key) {
         return Ok(filter.clone());
     }
     let filter = Filter { program: program(seccomp)?, flags: flags(seccomp) };
-    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     if compiled.len() >= KEPT {
         compiled.pop_first();
     }
