@@ -10,6 +10,7 @@ import pytest
 
 from tests.engines.docker import Docker
 from tests.engines.images import IMAGE
+from tests.engines.waiting import until
 from tests.system.both import Both
 
 MIB = 1024 * 1024
@@ -62,6 +63,8 @@ def test_the_engine_is_told_of_a_kill_for_memory(both: Both) -> None:
         options = ("--memory", "40m", "--memory-swap", "40m")
         with docker.container(*options, argv=argv) as container:
             code = docker.wait(container)
+            # runc's shim tells of it by an event of its own, which may come later.
+            until("told of it", lambda: docker.state(container)["OOMKilled"] is True)
             return code, docker.state(container)["OOMKilled"]
 
     assert both.same(scenario) == (137, True)
