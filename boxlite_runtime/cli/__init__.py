@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "rootfs": "boxlite_runtime.cli.rootfs:group",
     "template": "boxlite_runtime.cli.template:group",
     "conformance": "boxlite_runtime.cli.conformance:group",
+    "bench": "boxlite_runtime.cli.bench:group",
     "version": "boxlite_runtime.cli.version:version",
 }
 

@@ -37,7 +37,7 @@ def run_name(pid: int | None = None) -> str:
     return f"p{number}t{ticks}"
 
 
-def _alive(run: str) -> bool:
+def alive(run: str) -> bool:
     """Tell whether the process of a run still lives, on this host."""
     pid = run.removeprefix("p").partition("t")[0]
     try:
@@ -66,7 +66,7 @@ class Session:
         """Run cases and tell of each as it is judged; in the cases' order."""
         if self.local:
             for run in self.engine.runs():
-                if not _alive(run):
+                if not alive(run):
                     self.engine.sweep(run)
             _sweep_directories()
         results = {case.name: skip for case in cases if (skip := self._skipped(case))}
@@ -164,5 +164,5 @@ def _remove_directories(run: str) -> None:
 
 def _sweep_directories() -> None:
     for directory in _directories():
-        if not _alive(_run_of(directory)):
+        if not alive(_run_of(directory)):
             shutil.rmtree(directory, ignore_errors=True)
