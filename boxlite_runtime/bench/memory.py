@@ -120,6 +120,5 @@ def idle(session: Session, count: int) -> list[Measure]:
     for name in (*ROLES, ALL):
         values = [sums[name] for sums in found if name in sums]
         if values:
-            title = f"{name}, {count} idle"
-            measures.append(Measure(title, "MiB", {runtime: values}))
+            measures.append(Measure(name, "MiB", {runtime: values}))
     return measures

@@ -25,13 +25,12 @@ TITLES = {
 #: What is a record's own, not the host's.
 OF_THE_MOMENT = "Load before"
 
-#: No letter of it wraps: the page is written anew as a whole.
 METHOD = """\
 Every runtime does the same in each round, right after the others, and each
 is first as often as they are: what disturbs the host disturbs all. One start
 of each goes before and is not counted. Times are those of the whole command,
 by the wall clock of the host; times of files are taken inside the container.
-A ratio is that of the medians. p95 is interpolated between ranks. Memory is
+A ratio is that of the medians; of MB/s and 1/s, more is better. p95 is interpolated between ranks. Memory is
 the proportional set size: a page that processes share is divided among them.
 [Measure](../how-to/measure.md) tells how to do the same on your host."""
 
@@ -93,13 +92,14 @@ def _record(record: Record, *, alone: bool) -> list[str]:
     lines += (
         [f"{', '.join(said)[:1].upper()}{', '.join(said)[1:]}.", ""] if said else []
     )
-    head = ["Measure", "Runtime", *(cell.capitalize() for cell in text.HEAD[1:])]
-    lines += [_row(head), "|---|---|" + "---:|" * (len(head) - 2)]
+    cells = [["Measure", "Runtime", "Runs", "Median", "p95", "Min", "Max", "Ratio"]]
     for measure in record.measures:
         name = f"{measure.name}, {measure.unit}"
         for row in text.rows(measure, record.reference):
-            lines.append(_row([name, *row]))
+            cells.append([name, *row])
             name = ""
+    head, *body = text.without_ratio(cells)
+    lines += [_row(head), "|---|---|" + "---:|" * (len(head) - 2), *map(_row, body)]
     lines.append("")
     for measure in record.measures:
         if measure.failed:

@@ -11,9 +11,10 @@ to the end of Start; the others are single steps.
 
 ::
 
-  Create ─ plan cgroup net share spawn restore ─ hooks ┐ engine
-                     (the guest boots meanwhile)       └────────┐
-                       Start ─ scan ─ guest ─ container ─ start ┘
+  Create ─ plan ─ net ─ share ─ spawn ─ restore ─ hooks ┐ engine
+             └─ cgroup ──┘     (the guest boots from    └────────┐
+                               here on)                          │
+                        Start ─ scan ─ guest ─ container ─ start ┘
 """
 
 import re
@@ -31,8 +32,6 @@ SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
 
 #: What a start that came to its end has told.
 WHOLE = {"launch", "create", "scan", "guest", "container", "start", "total"}
-#: The steps of a launch, one after the other.
-LAUNCH = ("plan", "cgroup", "net", "share", "spawn", "restore")
 #: Seconds above which a machine went on from a template: without one the
 #: shim measures an empty step.
 RESTORED = 1e-4
@@ -87,20 +86,17 @@ def parts(phases: Mapping[str, Sequence[float]], wall: float) -> list[Part]:
     median = {name: statistics.median(values) for name, values in phases.items()}
     if not median.keys() >= WHOLE:
         return []
-    steps = sum(median.get(name, 0.0) for name in LAUNCH)
-    machine = median.get("spawn", 0.0) + median.get("restore", 0.0)
-    if steps > median["launch"]:
-        # Steps at the same time: they cannot be laid end to end.
-        machine = 0.0
-    create = max(0.0, median["launch"] - machine)
+    spawn, restore = median.get("spawn", 0.0), median.get("restore", 0.0)
     found = [
-        Part("plan, cgroup, network, share", create),
-        Part("QEMU and template", machine),
+        # The cgroup is made while the network and the share are: one part.
+        Part("plan, cgroup, network, share", median["launch"] - spawn - restore),
+        Part("start of QEMU", spawn),
+        Part("going on from the template", restore),
         Part("engine's hooks", median["create"] - median["launch"]),
         Part("engine, Create to Start", median["total"] - median["start"] - median["create"]),
         Part("scan of the network", median["scan"]),
         Part("waiting for the guest", median["guest"] - median["scan"]),
-        Part("container in the guest", median["container"] - median["guest"]),
+        Part("waiting for the container", median["container"] - median["guest"]),
         Part("first process", median["start"] - median["container"]),
     ]  # fmt: skip
     found = [Part(part.name, max(0.0, part.seconds)) for part in found]

@@ -19,17 +19,18 @@ BAR, GAP, LEGEND = 30, 16, 20
 #: The engine's parts are grey: they are not the runtime's.
 COLOURS = {
     "plan, cgroup, network, share": "#3b6fb6",
-    "QEMU and template": "#6aa5d8",
+    "start of QEMU": "#6aa5d8",
+    "going on from the template": "#a9cdea",
     "engine's hooks": "#8a8f98",
     "engine, Create to Start": "#a7acb4",
     "scan of the network": "#2f9e8f",
     "waiting for the guest": "#e08a2e",
-    "container in the guest": "#c2504a",
+    "waiting for the container": "#c2504a",
     "first process": "#8e5ba6",
     "engine, before and after": "#c3c7cd",
 }
 #: The whole of a runtime whose parts nobody tells.
-WHOLE = "#8a8f98"
+WHOLE = "#5f6b7a"
 
 STYLE = """\
 text { font: 13px system-ui, sans-serif; fill: #1f2328; }

@@ -17,7 +17,7 @@ HEAD = ("", "runs", "median", "p95", "min", "max", "ratio")
 #: The fields of the shim's log, in the order they happen -> what they are.
 PHASES = {
     "plan": "compile the plan",
-    "cgroup": "make and enter the cgroup",
+    "cgroup": "make and enter the cgroup, beside the next two",
     "net": "network namespace and taps",
     "share": "share the files",
     "spawn": "start QEMU",
@@ -76,6 +76,12 @@ def phase_rows(phases: Mapping[str, Sequence[float]]) -> list[list[str]]:
     return found
 
 
+def without_ratio(cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return a table, its head among it, without a last column that says nothing."""
+    empty = not any(row[-1] for row in cells[1:])
+    return [list(row[:-1] if empty else row) for row in cells]
+
+
 def failures(measure: Measure) -> str:
     """Return how often each runtime failed, empty where nothing counts it."""
     return ", ".join(f"{name} {count}" for name, count in measure.failed.items())
@@ -86,7 +92,8 @@ def told(record: Record) -> str:
     lines: list[str] = []
     for measure in record.measures:
         lines += ["", f"{measure.name.replace('`', '')} [{measure.unit}]"]
-        lines += table([list(HEAD), *rows(measure, record.reference)], left=1)
+        cells = without_ratio([list(HEAD), *rows(measure, record.reference)])
+        lines += table(cells, left=1)
         if measure.failed:
             lines.append(f"failed: {failures(measure)}")
     if record.phases:
