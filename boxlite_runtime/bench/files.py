@@ -77,7 +77,9 @@ class Work:
     """Something done with files. ``script`` prints its nanoseconds.
 
     ``amount`` is how much of ``unit``, a second left out, it does; 0 where the
-    time itself is the value. ``needs`` is a program the image must have.
+    time itself is the value. ``needs`` is a program the image must have. What
+    makes ``many`` files has a container of its own each time: the files that
+    a guest has met cost it memory, and the host an open file each.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Work:
     script: str
     amount: float = 0.0
     needs: str = "sh"
+    many: bool = False
 
     def value(self, nanoseconds: float) -> float:
         """Return the value in ``unit``."""
@@ -115,11 +118,13 @@ WORKS = (
     Work(
         f"untar {FILES:,} files", "s",
         clocked(f'tar -xf {VOLUME}/input/files.tar -C "$new"'),
+        many=True,
     ),
     Work(
         f"git clone of {COMMITTED:,} files", "s",
         clocked(f'git clone -q --no-hardlinks {VOLUME}/input/repository "$new"'),
         needs="git",
+        many=True,
     ),
 )  # fmt: skip
 
@@ -135,27 +140,51 @@ def directory(place: str, number: int) -> PurePosixPath:
     return path / f"side{number}" if path == VOLUME else path
 
 
+@dataclass
+class Sides:
+    """The containers of the runtimes, each with the shared volume."""
+
+    session: Session
+    volume: str
+    numbers: dict[str, int]
+    kept: dict[str, str]
+
+    def container(self, runtime: str) -> str:
+        """Start a container that stays, and return its name."""
+        return self.session.keep(runtime, ["--volume", f"{self.volume}:{VOLUME}"])
+
+    def value(self, work: Work, place: str, runtime: str) -> float:
+        """Do a work once, and return its value. Raises ``BoxliteError``."""
+        name = self.container(runtime) if work.many else self.kept[runtime]
+        # What the work before left to be written would be paid by this one.
+        os.sync()
+        words = within(directory(place, self.numbers[runtime]), work.script)
+        said = self.session.said(name, words, TIMEOUT)
+        if work.many:
+            self.session.end(name)
+        return work.value(taken(said, work.name))
+
+
 def measured(session: Session, rounds: int) -> list[Measure]:
     """Do every work the image can at every place; return a measure for each."""
     able = session.warm()
-    volume = f"bench-{run_name()}"
-    session.words.engine.volume(volume)
+    sides = Sides(
+        session, f"bench-{run_name()}", {n: at for at, n in enumerate(able)}, {}
+    )
+    session.words.engine.volume(sides.volume)
     with step("starting the containers"):
-        kept = {
-            runtime: session.keep(runtime, ["--volume", f"{volume}:{VOLUME}"])
-            for runtime in able
-        }
-    first = kept[session.wanted.reference]
+        sides.kept |= {runtime: sides.container(runtime) for runtime in able}
+    first = sides.kept[session.wanted.reference]
     with step(f"making {FILES:,} files"):
         session.said(first, ["sh", "-c", INPUT], TIMEOUT)
     works = [work for work in WORKS if _has(session, first, work)]
-    measures = []
     with step(f"{rounds} rounds of {', '.join(able)}") as current:
-        for place in PLACES:
-            for work in works:
-                made = _measured(session, kept, work, place, current, rounds=rounds)
-                measures += [made] if made else []
-    return measures
+        found = [
+            _measured(sides, work, place, rounds, current)
+            for place in PLACES
+            for work in works
+        ]
+    return [measure for measure in found if measure is not None]
 
 
 def _has(session: Session, container: str, work: Work) -> bool:
@@ -167,35 +196,33 @@ def _has(session: Session, container: str, work: Work) -> bool:
 
 
 def _measured(
-    session: Session,
-    kept: dict[str, str],
-    work: Work,
-    place: str,
-    shown: Step,
-    *,
-    rounds: int,
+    sides: Sides, work: Work, place: str, rounds: int, shown: Step
 ) -> Measure | None:
-    numbers = {runtime: number for number, runtime in enumerate(kept)}
     title = f"{work.name}, {place}"
+    at = ""
 
     def measure(runtime: str) -> float:
-        # What the work before left to be written would be paid by this one.
-        os.sync()
-        words = within(directory(place, numbers[runtime]), work.script)
-        return work.value(taken(session.said(kept[runtime], words, TIMEOUT), title))
+        nonlocal at
+        at = runtime
+        return sides.value(work, place, runtime)
 
-    for runtime in kept:
-        shown.note(f"{title}: trying {runtime}")
-        try:
+    def told(where: str) -> None:
+        shown.note(f"{title}: {where}")
+
+    tried = False
+    try:
+        for runtime in sides.kept:
+            told(f"trying {runtime}")
             measure(runtime)
-        except BoxliteError as error:
-            # No O_DIRECT here, for instance: not the same work for both, so none.
-            reason = error.message.splitlines()[-1].removeprefix("  | ")
-            session.notes.append(f"left out: {title}, {runtime}: {reason}")
-            return None
-    values = alternate(
-        list(kept), rounds, measure, lambda at: shown.note(f"{title}: {at}")
-    )
+        tried = True
+        values = alternate(list(sides.kept), rounds, measure, told)
+    except BoxliteError as error:
+        reason = error.message.splitlines()[-1].removeprefix("  | ")
+        how = "failed" if tried else "left out"
+        sides.session.notes.append(f"{how}: {title}, {at}: {reason}")
+        # What cannot be done at all (no O_DIRECT here, for instance) is not the
+        # same work for both. What could be done before has failed.
+        return Measure(title, work.unit, {}, {at: 1}) if tried else None
     return Measure(title, work.unit, values)
 
 

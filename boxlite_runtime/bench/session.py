@@ -115,6 +115,10 @@ class Session:
         process.run(argv, timeout=TIMEOUT)
         return name
 
+    def end(self, name: str) -> None:
+        """End a container; its files stay until all is removed."""
+        process.run(self.words.ended(name), timeout=TIMEOUT)
+
     def said(self, name: str, words: Sequence[str], timeout: float = TIMEOUT) -> str:
         """Execute in a container and return its stdout."""
         return process.run(self.words.within(name, words), timeout=timeout).stdout

@@ -42,6 +42,9 @@ class Words(Protocol):
     def within(self, name: str, words: Sequence[str]) -> list[str]:
         """Return the command that executes in a container that runs."""
 
+    def ended(self, name: str) -> list[str]:
+        """Return the command that ends a container and leaves its files."""
+
     def identity(self, name: str) -> str:
         """Return the id containerd has for a container, empty for none."""
 
@@ -92,6 +95,10 @@ class DockerWords:
         """Return ``docker exec``."""
         return self._docker.argv("exec", name, *words)
 
+    def ended(self, name: str) -> list[str]:
+        """Return ``docker kill``."""
+        return self._docker.argv("kill", name)
+
     def identity(self, name: str) -> str:
         """Return what docker wrote down when it made the container."""
         try:
@@ -134,6 +141,10 @@ class CtrWords:
         """Return ``ctr task exec``."""
         number = f"e{next(self._execs)}"
         return self._ctr.argv("task", "exec", "--exec-id", number, name, *words)
+
+    def ended(self, name: str) -> list[str]:
+        """Return ``ctr task kill``."""
+        return self._ctr.argv("task", "kill", "--signal", "KILL", name)
 
     def identity(self, name: str) -> str:
         """Return the name: with ctr it is the id."""

@@ -157,16 +157,27 @@ def resident(*, containers: int, json_file: Path | None, **wanted: Any) -> None:
 @_image("debian")
 @_host
 @_json
-def reading(*, rounds: int, json_file: Path | None, **wanted: Any) -> None:  # noqa: ANN401
+@click.pass_context
+def reading(
+    ctx: click.Context,
+    /,
+    *,
+    rounds: int,
+    json_file: Path | None,
+    **wanted: Any,  # noqa: ANN401  (the fields of Wanted)
+) -> None:
     """Read, write, unpack and clone, on a volume and on the root filesystem.
 
     The image debian is made with debootstrap, in minutes, and kept; busybox
-    leaves out what needs git or Python.
+    leaves out what needs git or Python. Ends with 1 if something failed that
+    could be done before.
     """
     with opened(_wanted(wanted)) as session:
         about = _about(session, rounds)
         made = _record("files", session, about, files.measured(session, rounds))
     _told(made, json_file)
+    if made.failures:
+        ctx.exit(ExitCode.FAILURE)
 
 
 @group.command(name="report")

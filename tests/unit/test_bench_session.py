@@ -4,7 +4,9 @@
 The engine's command is a script in a temporary directory: no containers.
 """
 
+import io
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import click
@@ -16,6 +18,7 @@ from boxlite_runtime.bench.words import CtrWords, DockerWords
 from boxlite_runtime.cli.bench import group
 from boxlite_runtime.errors import BoxliteError, ExitCode
 from boxlite_runtime.process import run
+from boxlite_runtime.progress import Step
 
 #: Knows boxlite and runc; every other runtime starts nothing.
 DOCKER = """\
@@ -193,6 +196,51 @@ def test_a_time_that_is_not_told_is_an_error() -> None:
     assert files.taken("0\n", "it") == 1
     with pytest.raises(BoxliteError, match="untar does not tell its time"):
         files.taken("tar: bad\n", "untar")
+
+
+class Answering(Session):
+    """A session without an engine: what is said is told beforehand."""
+
+    answers: list[str]
+
+    def keep(self, runtime: str, flags: Sequence[str] = ()) -> str:
+        return self.fresh()
+
+    def end(self, name: str) -> None:
+        self.notes.append(f"ended {name}")
+
+    def said(self, name: str, words: Sequence[str], timeout: float = 1.0) -> str:
+        if self.answers:
+            return self.answers.pop()
+        raise BoxliteError("docker ended with 2\n  | tar: no more")
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome", "note"),
+    [
+        (6, ({"runc": [2.0, 2.0], "boxlite": [2.0, 2.0]}, {}), None),
+        (3, ({}, {"boxlite": 1}), "failed: untar, volume, boxlite: tar: no more"),
+        (1, None, "left out: untar, volume, boxlite: tar: no more"),
+    ],
+)
+def test_a_work_is_measured_left_out_or_failed(
+    tmp_path: Path,
+    answers: int,
+    outcome: tuple[dict[str, list[float]], dict[str, int]] | None,
+    note: str | None,
+) -> None:
+    words = DockerWords(None, "run", tmp_path)
+    found = Answering(Wanted("boxlite", "runc"), words, "image", {})
+    found.answers = ["2000000000\n"] * answers
+    kept = {"runc": "r", "boxlite": "b"}
+    sides = files.Sides(found, "v", {"runc": 0, "boxlite": 1}, kept)
+    work = files.Work("untar", "s", ":", many=True)
+
+    measure = files._measured(sides, work, "volume", 2, Step("it", io.StringIO()))
+
+    assert (measure and (measure.values, measure.failed)) == outcome
+    assert len([n for n in found.notes if n.startswith("ended")]) == answers
+    assert [n for n in found.notes if not n.startswith("ended")] == [note] * bool(note)
 
 
 def test_each_runtime_has_a_place_of_its_own_on_the_volume() -> None:
