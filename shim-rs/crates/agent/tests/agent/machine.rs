@@ -174,6 +174,7 @@ async fn network_is_what_the_plan_says() {
                         ..Default::default()
                     },
                 ],
+                ipv6: true,
                 ..Default::default()
             },
             Interface { name: "eth1".into(), nic: 0, ..Default::default() },
