@@ -46,13 +46,14 @@ def build(
 
 
 def build_default(layout: Layout) -> str | None:
-    """Build the template of the configured size, as the last step of install.
+    """Build the configured size and the declared ones, as the last step of install.
 
     Returns a note when there is none to be had: machines boot then, which is
     slower and no reason to fail.
     """
     try:
-        build(shim.Shim(layout.shim, configured(layout)), None)
+        for size in (None, *SIZES):
+            build(shim.Shim(layout.shim, configured(layout)), size)
     except BoxliteError as error:
         return f"no template: {error.message}; boxlite template build tries again"
     return None
