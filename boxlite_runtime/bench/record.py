@@ -5,11 +5,11 @@ Owns: the record and its JSON form, which is stable: what reads version 1 reads
 every record of version 1. Does not own: how a record is shown.
 """
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from boxlite_runtime.errors import BoxliteError
+from boxlite_runtime import document
 
 #: The version of the record's form.
 FORM = 1
@@ -56,21 +56,16 @@ class Record:
 
 def written(record: Record) -> str:
     """Return a record as JSON text."""
-    return json.dumps({"form": FORM, **asdict(record)}, indent=1) + "\n"
+    return document.text(FORM, asdict(record))
 
 
 def read(path: Path) -> Record:
     """Read a record. Raises ``BoxliteError`` for what is none."""
-    try:
-        document = json.loads(path.read_text())
-        if document.pop("form") != FORM:
-            raise BoxliteError(f"{path} is of another version of boxlite")
-        measures = [Measure(**measure) for measure in document.pop("measures")]
-        return Record(**document, measures=measures)
-    except OSError as error:
-        raise BoxliteError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BoxliteError(
-            f"{path} is no record of a measurement",
-            hint="boxlite bench start --json FILE writes one.",
-        ) from error
+    return document.read(
+        path, FORM, _record, what="a measurement", by="boxlite bench start"
+    )
+
+
+def _record(fields: dict[str, Any]) -> Record:
+    measures = [Measure(**measure) for measure in fields.pop("measures")]
+    return Record(**fields, measures=measures)

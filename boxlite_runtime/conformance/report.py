@@ -5,14 +5,13 @@ Owns: the JSON form of a run, the text at the end of it, and the Markdown page
 of one or more records. Does not own: verdicts (``compare``).
 """
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from boxlite_runtime import document
 from boxlite_runtime.conformance.compare import FAILING, Result, Verdict
-from boxlite_runtime.errors import BoxliteError
 
 #: The version of the record's form.
 FORM = 1
@@ -65,23 +64,18 @@ def entry(result: Result) -> dict[str, Any]:
 
 def written(record: Record) -> str:
     """Return a record as JSON text."""
-    return json.dumps({"form": FORM, **record.__dict__}, indent=1) + "\n"
+    return document.text(FORM, record.__dict__)
 
 
 def recorded(path: Path) -> Record:
     """Read a record. Raises ``BoxliteError`` for what is none."""
-    try:
-        document = json.loads(path.read_text())
-        if document.pop("form") != FORM:
-            raise BoxliteError(f"{path} is of another version of boxlite")
-        return Record(**document)
-    except OSError as error:
-        raise BoxliteError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BoxliteError(
-            f"{path} is no record of a conformance run",
-            hint="boxlite conformance run --json FILE writes one.",
-        ) from error
+    return document.read(
+        path,
+        FORM,
+        lambda fields: Record(**fields),
+        what="a conformance run",
+        by="boxlite conformance run",
+    )
 
 
 def areas(records: list[Record]) -> list[str]:
