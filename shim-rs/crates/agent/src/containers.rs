@@ -20,6 +20,7 @@ use crate::exec::{self, ExecBirth};
 use crate::process::{Birth, report};
 use crate::provisions::Provisions;
 use crate::reaper::Reaper;
+use crate::relay::Relays;
 use crate::running::{Born, End, release_pipe};
 use crate::settle;
 use crate::stdio::{self, Pumps};
@@ -29,6 +30,7 @@ use crate::streams::Streams;
 #[derive(Debug)]
 pub(crate) struct Containers {
     pub(crate) streams: Arc<Streams>,
+    pub(crate) relays: Relays,
     pub(crate) events: MemoryEvents,
     pub(crate) reaper: Arc<Reaper>,
     pub(crate) provisions: Provisions,
@@ -98,25 +100,29 @@ impl Containers {
             None => None,
         };
         let built = async {
+            let listening = self.relays.listen(&plan.relays)?;
             let (stdio, ends) = stdio::connect(process)?;
             let (reporter, reports) = report::channel()?;
             let (release, our_release) = release_pipe()?;
             let birth = ContainerBirth {
                 plan: &plan,
                 share: &share.path,
+                relays: self.relays.directory(),
                 keep_network: !self.guest,
                 process: Birth { process, stdio, reporter, release, follow_agent: !self.guest },
             };
             let child = container::start_child(birth, cgroup.as_ref()).trying(|| "clone3".to_owned())?;
             let born = Born::new(child, &self.reaper, reports, our_release);
-            born.ready(ends, streams).await
+            let (running, pumps) = born.ready(ends, streams).await?;
+            Ok::<_, AgentError>((running, pumps, listening))
         };
         match built.await {
-            Ok((running, pumps)) => {
+            Ok((running, pumps, listening)) => {
                 if let Some(cgroup) = &cgroup {
                     self.events.watch(&plan.container_id, cgroup);
                 }
-                Ok((Arc::new(Container::new(&plan, cgroup, Arc::new(running))), pumps))
+                let container = Container::new(&plan, cgroup, Arc::new(running), listening);
+                Ok((Arc::new(container), pumps))
             }
             Err(error) => {
                 if let Some(cgroup) = cgroup {

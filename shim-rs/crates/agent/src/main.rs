@@ -24,6 +24,7 @@ mod process;
 mod processes;
 mod provisions;
 mod reaper;
+mod relay;
 mod running;
 mod serve;
 mod service;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use boxlite_protocol::agent_ttrpc::create_agent;
-use boxlite_protocol::mux::{self, MuxError};
+use boxlite_protocol::mux::{self, Incoming};
 use boxlite_protocol::ttrpc::r#async::transport::Listener;
 use boxlite_protocol::ttrpc::asynchronous::Server;
 use rustix::fs::{Mode as FileMode, OFlags};
@@ -25,6 +25,7 @@ use crate::events::MemoryEvents;
 use crate::mode::{self, Mode};
 use crate::provisions::Provisions;
 use crate::reaper::Reaper;
+use crate::relay::Relays;
 use crate::service::Service;
 use crate::streams::Streams;
 use crate::{boot, hygiene, settle, sys};
@@ -75,8 +76,10 @@ fn run(fd: OwnedFd, guest: bool, share: Option<Share>, cgroups: Option<PathBuf>)
             Provisions::default()
         };
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let (opener, incoming, driver) = mux::server(channel);
         let containers = Arc::new(Containers {
             streams: Arc::default(),
+            relays: Relays::new(opener, guest),
             events: MemoryEvents::new()?,
             reaper: Reaper::start().trying(|| "watch children".to_owned())?,
             provisions,
@@ -88,7 +91,7 @@ fn run(fd: OwnedFd, guest: bool, share: Option<Share>, cgroups: Option<PathBuf>)
             share: Mutex::new(share),
             table: Mutex::default(),
         });
-        let (driver, _server) = serve(channel, Arc::clone(&containers)).await?;
+        let _server = serve(incoming, Arc::clone(&containers)).await?;
         // Each task gets to where it waits: a machine that is saved has that behind it. Not the driver, which writes.
         for _ in 0..FIRST_STEPS {
             tokio::task::yield_now().await;
@@ -112,13 +115,8 @@ fn run(fd: OwnedFd, guest: bool, share: Option<Share>, cgroups: Option<PathBuf>)
     })
 }
 
-/// Makes all that answers calls. Moves when the driver is polled, which ends with the channel; the server is to be kept
-/// until then.
-async fn serve(
-    channel: Channel,
-    containers: Arc<Containers>,
-) -> Result<(impl Future<Output = Result<(), MuxError>>, Server), Fault> {
-    let (streams, driver) = mux::server(channel);
+/// Makes all that answers calls; to be kept until the channel has ended.
+async fn serve(streams: Incoming, containers: Arc<Containers>) -> Result<Server, Fault> {
     let (control, mut controls) = mpsc::unbounded_channel();
     tokio::spawn(Streams::accept(Arc::clone(&containers.streams), streams, control));
     let incoming = futures::stream::poll_fn(move |context| {
@@ -128,7 +126,7 @@ async fn serve(
         .add_listener(Listener::new(incoming))
         .register_service(create_agent(Arc::new(Service(containers))));
     server.start().await.map_err(|error| Fault::refused(error.to_string()))?;
-    Ok((driver, server))
+    Ok(server)
 }
 
 /// There is no machine that would take the containers with it.
@@ -141,4 +139,5 @@ async fn end_all(containers: &Arc<Containers>) {
             let _ = cgroup.remove();
         }
     }
+    containers.relays.clear();
 }

@@ -12,6 +12,8 @@ pub struct Layout {
     pub routes: Vec<Route>,
     /// Permanent ones only; what was learned is learned again.
     pub neighbors: Vec<Neighbor>,
+    /// Where the engine answers for names in the namespace, if it does.
+    pub resolver: Option<Ipv4Addr>,
 }
 
 /// An Ethernet link that is up.

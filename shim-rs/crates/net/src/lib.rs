@@ -13,7 +13,7 @@
 //! 2. [`open_tap`] for each NIC the machine has room for; the descriptors go to the VMM
 //! 3. a thread calls [`Namespace::enter`] and starts the VMM, so that `/proc/<vmm>/ns/net` is the container's
 //! 4. the engine builds its network
-//! 5. [`scan`], once; then [`redirect`] for each link found
+//! 5. [`scan`], once; then [`redirect`] for each link found, and [`let_answers_in`] where an engine's resolver was
 //!
 //! Nothing has to be undone: a tap goes with its descriptors or with a namespace of ours, and that with its last user.
 
@@ -22,6 +22,7 @@ mod layout;
 mod namespace;
 mod netlink;
 mod redirect;
+mod resolver;
 mod scan;
 mod sys;
 mod tap;
@@ -30,5 +31,6 @@ pub use error::NetError;
 pub use layout::{Address, Layout, Link, Neighbor, Route};
 pub use namespace::Namespace;
 pub use redirect::redirect;
+pub use resolver::let_answers_in;
 pub use scan::scan;
 pub use tap::{open_tap, tap_name};

@@ -21,22 +21,35 @@ use crate::tap::tap_name;
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
-const RTM_NEWTFILTER: u16 = 44;
+pub(crate) const RTM_NEWTFILTER: u16 = 44;
 /// `TC_H_INGRESS` as a parent, and the one handle an ingress qdisc has; linux/pkt_sched.h.
 const INGRESS_PARENT: u32 = 0xffff_fff1;
 const INGRESS_HANDLE: u32 = 0xffff_0000;
 const ETH_P_ALL: u16 = 3;
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
+pub(crate) const TCA_KIND: u16 = 1;
+pub(crate) const TCA_OPTIONS: u16 = 2;
 const TCA_MATCHALL_ACT: u16 = 2;
-const TCA_U32_SEL: u16 = 5;
-const TCA_U32_ACT: u16 = 7;
-const TC_U32_TERMINAL: u8 = 1;
+pub(crate) const TCA_U32_SEL: u16 = 5;
+pub(crate) const TCA_U32_ACT: u16 = 7;
+pub(crate) const TC_U32_TERMINAL: u8 = 1;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_MIRRED_PARMS: u16 = 2;
 const TCA_EGRESS_REDIR: u32 = 1;
+const TCA_EGRESS_MIRROR: u32 = 2;
+const TC_ACT_OK: u32 = 0;
 const TC_ACT_STOLEN: u32 = 4;
+/// After the exceptions ([`crate::resolver`]).
+const LAST_PRIORITY: u16 = 8;
+
+/// What becomes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mirred {
+    /// It leaves by the other device.
+    Redirect,
+    /// A copy leaves by the other device, and the frame goes on to the namespace's own IP stack.
+    CopyAndPass,
+}
 
 /// Which of the kernel's classifiers matches every frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +91,7 @@ pub fn redirect(ns: &Namespace, link: &Link, tap_index: u32) -> Result<(), NetEr
 }
 
 /// The number of the device called `name` in the socket's namespace.
-fn index_of(socket: &mut Socket, name: &str) -> Result<u32, NetError> {
+pub(crate) fn index_of(socket: &mut Socket, name: &str) -> Result<u32, NetError> {
     let request = Message::new(RTM_GETLINK, 0, &link_header(0, 0, 0)).text(IFLA_IFNAME, name);
     match socket.ask(WHAT, &request)? {
         Ok(body) => number(body.get(4..8)).ok_or(NetError::Malformed { what: WHAT }),
@@ -108,36 +121,44 @@ fn ingress(device: u32) -> Message {
 
 /// A filter that takes every frame coming in on `from` and sends it out by `to`.
 fn filter(from: u32, to: u32, classifier: Classifier) -> Message {
-    // Priority 1 above the protocol in network order.
-    let info = 1 << 16 | u32::from(ETH_P_ALL.to_be());
-    let message =
-        Message::new(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &tc_header(from, 0, INGRESS_HANDLE, info));
+    let header = tc_filter_header(from, LAST_PRIORITY, ETH_P_ALL);
+    let message = Message::new(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &header);
     match classifier {
         Classifier::Matchall => message.text(TCA_KIND, "matchall").nest(TCA_OPTIONS, |options| {
-            options.nest(TCA_MATCHALL_ACT, |actions| redirect_action(actions, to))
+            options.nest(TCA_MATCHALL_ACT, |actions| mirred_action(actions, Mirred::Redirect, to))
         }),
         Classifier::U32 => message.text(TCA_KIND, "u32").nest(TCA_OPTIONS, |options| {
             // `struct tc_u32_sel`: flags, offset shift, number of keys, then offsets. No key: a key would not match a
             // frame too short to hold it, and that frame would reach the IP stack.
             let mut selector = [0; 16];
             selector[0] = TC_U32_TERMINAL;
-            options.bytes(TCA_U32_SEL, &selector).nest(TCA_U32_ACT, |actions| redirect_action(actions, to))
+            options
+                .bytes(TCA_U32_SEL, &selector)
+                .nest(TCA_U32_ACT, |actions| mirred_action(actions, Mirred::Redirect, to))
         }),
     }
 }
 
-/// The first and only action: `mirred egress redirect`.
-fn redirect_action(actions: Message, to: u32) -> Message {
+/// The first and only action: `mirred egress`.
+pub(crate) fn mirred_action(actions: Message, mirred: Mirred, to: u32) -> Message {
+    let (then, what) = match mirred {
+        Mirred::Redirect => (TC_ACT_STOLEN, TCA_EGRESS_REDIR),
+        Mirred::CopyAndPass => (TC_ACT_OK, TCA_EGRESS_MIRROR),
+    };
     // `struct tc_mirred`: index, capabilities, action, two counts, what to do, the device.
-    let parameters: Vec<u8> = [0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, to]
-        .iter()
-        .flat_map(|word| word.to_ne_bytes())
-        .collect();
+    let parameters: Vec<u8> =
+        [0, 0, then, 0, 0, what, to].iter().flat_map(|word| word.to_ne_bytes()).collect();
     actions.nest(1, |action| {
         action
             .text(TCA_ACT_KIND, "mirred")
             .nest(TCA_ACT_OPTIONS, |options| options.bytes(TCA_MIRRED_PARMS, &parameters))
     })
+}
+
+/// `struct tcmsg` for a filter on frames coming in on a device; of several priorities the lowest decides first.
+pub(crate) fn tc_filter_header(device: u32, priority: u16, protocol: u16) -> Vec<u8> {
+    let info = u32::from(priority) << 16 | u32::from(protocol.to_be());
+    tc_header(device, 0, INGRESS_HANDLE, info)
 }
 
 /// `struct tcmsg` for a device.
@@ -165,7 +186,10 @@ mod tests {
         let (header, body) = split(&bytes).next().unwrap();
         assert_eq!((header.kind, header.flags), (RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL));
         assert_eq!([number(body.get(4..8)), number(body.get(12..16))], [Some(9), Some(INGRESS_HANDLE)]);
-        assert_eq!(number(body.get(16..20)), Some(1 << 16 | u32::from(ETH_P_ALL.to_be())));
+        assert_eq!(
+            number(body.get(16..20)),
+            Some(u32::from(LAST_PRIORITY) << 16 | u32::from(ETH_P_ALL.to_be()))
+        );
         assert_eq!(Attributes(&body[20..]).text(TCA_KIND), Some("matchall"));
         let mut ours = Attributes(&body[20..]).find(TCA_OPTIONS).unwrap().to_vec();
         for nested in [0, 4, 20] {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reads what the engine built in a namespace: one dump each of links, addresses, routes and neighbours.
+//! Reads what the engine built in a namespace: one dump each of links, addresses, routes and neighbours, and
+//! whether it answers for names.
 //!
 //! `scan` asks, the rest is pure: it turns the dumps into a [`Layout`]. What a guest's kernel does by itself once it has
 //! the addresses (connected routes, link-local addresses, what routers announce) is left out; so is what a guest cannot
@@ -11,6 +12,7 @@ use crate::error::NetError;
 use crate::layout::Layout;
 use crate::namespace::Namespace;
 use crate::netlink::{Message, RTM_GETLINK, Socket, link_header};
+use crate::resolver;
 
 const RTM_GETADDR: u16 = 22;
 const RTM_GETROUTE: u16 = 26;
@@ -31,15 +33,16 @@ struct Dumps {
 
 /// What the namespace holds now. The engine must be done with it: nothing is waited for.
 pub fn scan(ns: &Namespace) -> Result<Layout, NetError> {
-    let dumps = ns.run(|| {
+    let (dumps, resolver) = ns.run(|| {
         let mut socket = Socket::open()?;
         let mut dump = |what, kind, header: &[u8]| socket.dump(what, &Message::new(kind, 0, header));
-        Ok(Dumps {
+        let dumps = Dumps {
             links: dump("list network links", RTM_GETLINK, &link_header(0, 0, 0))?,
             addresses: dump("list network addresses", RTM_GETADDR, &[0; ADDRESS_HEADER])?,
             routes: dump("list routes", RTM_GETROUTE, &[0; ROUTE_HEADER])?,
             neighbors: dump("list network neighbours", RTM_GETNEIGH, &[0; NEIGHBOR_HEADER])?,
-        })
+        };
+        Ok((dumps, resolver::find()?))
     })??;
-    parse::layout(&dumps)
+    Ok(Layout { resolver, ..parse::layout(&dumps)? })
 }

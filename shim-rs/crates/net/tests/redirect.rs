@@ -7,13 +7,13 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use boxlite_net::{Layout, Namespace, open_tap, redirect, scan};
+use boxlite_net::{Layout, Namespace, let_answers_in, open_tap, redirect, scan};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const GUEST_MAC: [u8; 6] = [0x02, 0x42, 0xac, 0x11, 0, 2];
@@ -276,4 +276,45 @@ fn a_link_that_went_is_named() {
     ip(&pair.guest, "link del eth0");
     let error = redirect(&pair.guest, &link, 0).unwrap_err();
     assert!(matches!(&error, boxlite_net::NetError::LinkGone { link } if link == "eth0"), "{error:?}");
+}
+
+#[test]
+fn a_resolver_in_the_namespace_is_found() {
+    let pair = Pair::new();
+    assert_eq!(layout(&pair).resolver, None);
+    let address = Ipv4Addr::new(127, 0, 0, 11);
+    let _resolver = pair.guest.run(|| UdpSocket::bind((address, 0)).unwrap()).unwrap();
+    assert_eq!(layout(&pair).resolver, Some(address));
+}
+
+#[test]
+fn a_name_servers_answers_reach_who_asked() {
+    let pair = Pair::new();
+    let mut guest = Guest::new(open_tap(&pair.guest, 0).unwrap());
+    let link = layout(&pair).links.remove(0);
+    redirect(&pair.guest, &link, 0).unwrap();
+    let_answers_in(&pair.guest, &link, 0).unwrap();
+
+    let server = (Ipv4Addr::from(HOST_IP), 53);
+    let (datagrams, connections) =
+        pair.host.run(|| (UdpSocket::bind(server).unwrap(), TcpListener::bind(server).unwrap())).unwrap();
+    let resolver = pair.guest.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap()).unwrap();
+    resolver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert!(resolver.local_addr().unwrap().port() >= 65_024);
+    resolver.send_to(b"who?", server).unwrap();
+    let mut buffer = [0; 16];
+    let (_, asker) = datagrams.recv_from(&mut buffer).unwrap();
+    datagrams.send_to(b"me", asker).unwrap();
+    let (size, _) = resolver.recv_from(&mut buffer).expect("the answer by UDP");
+    assert_eq!(&buffer[..size], b"me");
+
+    let asking = pair.guest.run(|| TcpStream::connect_timeout(&server.into(), Duration::from_secs(5)));
+    asking.unwrap().expect("a connection by TCP");
+    connections.accept().unwrap();
+
+    // The guest hears the replies of ARP, and only those of its own datagrams.
+    guest.expect(is_arp(ARP_REPLY)).expect("both sides may have asked");
+    datagrams.send_to(b"guest's", (Ipv4Addr::from(GUEST_IP), 40_000)).unwrap();
+    let heard = guest.expect(|frame| frame[12..14] == [8, 0] && frame[23] == 17).expect("the guest's answer");
+    assert_eq!(&heard[42..49], b"guest's");
 }

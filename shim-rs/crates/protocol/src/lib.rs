@@ -2,16 +2,18 @@
 //! The contract between host and guest.
 //!
 //! Owns the messages (`proto/`), how the one byte channel between shim and agent is split into streams
-//! ([`mux`]), what the first bytes of a stream say ([`stream`]), what the guest says when it is up ([`hello`]) and what a
+//! ([`mux`]), what the first bytes of a stream say ([`stream`], [`relay`] for the guest's), what the guest says when it is up ([`hello`]) and what a
 //! guest that will be saved reads before that ([`provisions`]).
 //! Owns no socket, no device and no policy: both sides hand in the byte channel they have.
 //!
 //! Order on a channel: the agent writes [`hello`] once; the shim answers by speaking yamux; its first stream is
-//! the control stream (ttrpc, the shim is the client), each further one carries the stdio of one process.
+//! the control stream (ttrpc, the shim is the client), each further one carries the stdio of one process. Streams the
+//! agent opens are connections out of the machine.
 
 pub mod hello;
 pub mod mux;
 pub mod provisions;
+pub mod relay;
 pub mod stream;
 
 #[allow(
@@ -31,7 +33,7 @@ pub use {async_trait, protobuf, ttrpc};
 
 /// Goes up by one when host and guest of different builds would misunderstand each other. The agent says it in
 /// [`hello`]; the shim refuses another one.
-pub const GENERATION: u32 = 1;
+pub const GENERATION: u32 = 2;
 
 /// Largest message either side accepts on the control stream, in bytes.
 pub const MAX_MESSAGE: usize = 4 << 20;

@@ -3,8 +3,9 @@
 //! stops nothing else.
 //!
 //! Owns the yamux settings and the task that drives a connection. Knows no device: hand in any byte channel.
-//! The host is the [`client`] and opens every stream; the guest is the [`server`] and accepts them. The driver
-//! future must be polled (spawned) for anything to move; it ends when the channel does.
+//! The host is the [`client`] and the guest the [`server`]. The host opens the control stream and those of stdio, and
+//! names each ([`StreamName`]); the guest opens a stream for each connection that leaves the machine by way of the host
+//! ([`RelayName`]). The driver future must be polled (spawned) for anything to move; it ends when the channel does.
 
 use std::future::{Future, poll_fn};
 use std::task::Poll;
@@ -14,25 +15,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use yamux::{Config, Connection, Mode};
 
+use crate::relay::RelayName;
 use crate::stream::{StreamError, StreamName};
 
 /// One stream of the channel. Shutting down its write half is seen as end of file by the peer.
 pub type Stream = Compat<yamux::Stream>;
 
-/// More streams than 50 execs with three streams each and some to spare; bounds what a guest can make us hold.
+/// More streams than 50 execs with three streams each, as many relayed ones as there may be, and some to spare; bounds
+/// what a guest can make us hold.
 const MAX_STREAMS: usize = 512;
 
 /// Why the multiplexer stopped or would not open a stream.
 #[derive(Debug, thiserror::Error)]
 pub enum MuxError {
     /// The channel has ended: the machine is gone.
-    #[error("the channel to the guest is closed")]
+    #[error("the channel is closed")]
     Closed,
     /// The peer broke the multiplexer's rules, or the device failed.
-    #[error("the channel to the guest failed")]
+    #[error("the channel failed")]
     Connection(#[from] yamux::ConnectionError),
     /// The stream's header could not be written.
-    #[error("a stream to the guest could not be named")]
+    #[error("a stream could not be named")]
     Name(#[from] StreamError),
 }
 
@@ -50,11 +53,25 @@ impl Opener {
     /// # Errors
     /// [`MuxError::Closed`] when the machine is gone.
     pub async fn open(&self, name: &StreamName) -> Result<Stream, MuxError> {
-        let (reply, answer) = oneshot::channel();
-        self.requests.send(reply).await.map_err(|_| MuxError::Closed)?;
-        let mut stream = answer.await.map_err(|_| MuxError::Closed)??;
+        let mut stream = self.unnamed().await?;
         name.write(&mut stream).await?;
         Ok(stream)
+    }
+
+    /// Opens a stream that asks for a way out of the machine. The guest's.
+    ///
+    /// # Errors
+    /// [`MuxError::Closed`] when the host is gone.
+    pub async fn open_relay(&self, name: &RelayName) -> Result<Stream, MuxError> {
+        let mut stream = self.unnamed().await?;
+        name.write(&mut stream).await?;
+        Ok(stream)
+    }
+
+    async fn unnamed(&self) -> Result<Stream, MuxError> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(reply).await.map_err(|_| MuxError::Closed)?;
+        answer.await.map_err(|_| MuxError::Closed)?
     }
 }
 
@@ -66,32 +83,37 @@ fn config() -> Config {
     config
 }
 
-/// The host's end: opens streams, accepts none.
-pub fn client<T>(channel: T) -> (Opener, impl Future<Output = Result<(), MuxError>> + Send)
+/// The streams the peer has opened. yamux bounds how many there are.
+pub type Incoming = mpsc::UnboundedReceiver<Stream>;
+
+/// The host's end.
+pub fn client<T>(channel: T) -> (Opener, Incoming, impl Future<Output = Result<(), MuxError>> + Send)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    end(channel, Mode::Client)
+}
+
+/// The guest's end.
+pub fn server<T>(channel: T) -> (Opener, Incoming, impl Future<Output = Result<(), MuxError>> + Send)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    end(channel, Mode::Server)
+}
+
+fn end<T>(channel: T, mode: Mode) -> (Opener, Incoming, impl Future<Output = Result<(), MuxError>> + Send)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (requests, receiver) = mpsc::channel(16);
-    let connection = Connection::new(channel.compat(), config(), Mode::Client);
-    // A stream the guest opens is against the contract; dropping it resets it.
-    (Opener { requests }, drive(connection, receiver, drop))
-}
-
-/// The guest's end: accepts streams, opens none.
-pub fn server<T>(
-    channel: T,
-) -> (mpsc::UnboundedReceiver<Stream>, impl Future<Output = Result<(), MuxError>> + Send)
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (accepted, streams) = mpsc::unbounded_channel();
-    let (_, no_requests) = mpsc::channel(1);
-    let connection = Connection::new(channel.compat(), config(), Mode::Server);
+    let (accepted, incoming) = mpsc::unbounded_channel();
+    let connection = Connection::new(channel.compat(), config(), mode);
     let accept = move |stream| {
-        // Nobody takes streams any more: dropping it tells the peer so.
+        // Where nobody takes streams, dropping it resets it.
         let _ = accepted.send(stream);
     };
-    (streams, drive(connection, no_requests, accept))
+    (Opener { requests }, incoming, drive(connection, receiver, accept))
 }
 
 async fn drive<T>(
@@ -136,13 +158,49 @@ mod tests {
     use super::*;
     use crate::stream::Kind;
 
-    fn pair() -> (Opener, mpsc::UnboundedReceiver<Stream>) {
+    type End = (Opener, Incoming);
+
+    fn ends() -> (End, End) {
         let (host, guest) = tokio::io::duplex(4096);
-        let (opener, driver) = client(host);
+        let (host_opener, host_incoming, driver) = client(host);
         tokio::spawn(driver);
-        let (streams, driver) = server(guest);
+        let (guest_opener, guest_incoming, driver) = server(guest);
         tokio::spawn(driver);
+        ((host_opener, host_incoming), (guest_opener, guest_incoming))
+    }
+
+    fn pair() -> (Opener, Incoming) {
+        let ((opener, _), (_, streams)) = ends();
         (opener, streams)
+    }
+
+    #[tokio::test]
+    async fn a_guest_opens_streams_beside_the_hosts() {
+        let ((host, mut relayed), (guest, mut streams)) = ends();
+        let control = host.open(&StreamName::control()).await.unwrap();
+        let name = RelayName { way: 16, uid: 7, gid: 8 };
+        let mut out = guest.open_relay(&name).await.unwrap();
+        out.write_all(b"out").await.unwrap();
+        out.shutdown().await.unwrap();
+        assert_eq!(
+            StreamName::read(&mut streams.recv().await.unwrap()).await.unwrap(),
+            StreamName::control()
+        );
+        let mut arrived = relayed.recv().await.unwrap();
+        assert_eq!(RelayName::read(&mut arrived).await.unwrap(), name);
+        let mut text = String::new();
+        arrived.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "out");
+        drop(control);
+    }
+
+    #[tokio::test]
+    async fn a_stream_nobody_takes_is_reset() {
+        let ((host, relayed), (guest, _streams)) = ends();
+        drop(relayed);
+        let mut out = guest.open_relay(&RelayName { way: 16, uid: 0, gid: 0 }).await.unwrap();
+        assert!(matches!(out.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+        drop(host);
     }
 
     #[tokio::test]
@@ -193,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn open_after_the_channel_ended_is_closed() {
         let (host, guest) = tokio::io::duplex(64);
-        let (opener, driver) = client(host);
+        let (opener, _incoming, driver) = client(host);
         drop(guest);
         let _ = driver.await;
         assert!(matches!(opener.open(&StreamName::control()).await, Err(MuxError::Closed)));

@@ -122,6 +122,14 @@ pub struct TemplateSection {
     pub directory: PathBuf,
 }
 
+/// `[sockets]`: Unix sockets of the host as volumes.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SocketsSection {
+    /// An engine's own may be one. Who reaches it is root on the host.
+    pub engine: bool,
+}
+
 /// `[log]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -140,6 +148,8 @@ pub struct Config {
     pub paths: PathsSection,
     /// Starting from a saved machine.
     pub template: TemplateSection,
+    /// What a container may reach of the host's.
+    pub sockets: SocketsSection,
     /// Logging.
     pub log: LogSection,
 }

@@ -17,7 +17,7 @@ use boxlite_protocol::agent::{
     UpdateRequest, WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::AgentClient;
-use boxlite_protocol::mux::{self, Opener};
+use boxlite_protocol::mux::{self, Incoming, Opener};
 use boxlite_protocol::network::Network;
 use boxlite_protocol::plan::{CgroupFile, LaunchPlan, Process};
 use boxlite_protocol::stream::StreamName;
@@ -63,11 +63,11 @@ impl std::fmt::Debug for Guest {
 }
 
 impl Guest {
-    /// Waits for the guest to be up and opens the control stream.
+    /// Waits for the guest to be up and opens the control stream. Also gives the streams the guest opens.
     ///
     /// # Errors
     /// A channel that ends, or something at its end that is not our agent.
-    pub async fn connect(channel: StdUnixStream, greeting: Greeting) -> Result<Self, TaskError> {
+    pub async fn connect(channel: StdUnixStream, greeting: Greeting) -> Result<(Self, Incoming), TaskError> {
         channel.set_nonblocking(true).map_err(TaskError::launch("preparing the channel"))?;
         let mut channel =
             UnixStream::from_std(channel).map_err(TaskError::launch("preparing the channel"))?;
@@ -79,7 +79,7 @@ impl Guest {
                 .map_err(TaskError::launch("waiting for the guest's agent"))?;
             hello::check(bytes).map_err(TaskError::launch("greeting the guest's agent"))?;
         }
-        let (opener, driver) = mux::client(channel);
+        let (opener, incoming, driver) = mux::client(channel);
         tokio::spawn(async move {
             if let Err(error) = driver.await {
                 tracing::debug!(%error, "channel ended");
@@ -89,7 +89,7 @@ impl Guest {
             .open(&StreamName::control())
             .await
             .map_err(TaskError::launch("opening the control stream"))?;
-        Ok(Self { agent: AgentClient::new(Client::new(Socket::new(control))), opener })
+        Ok((Self { agent: AgentClient::new(Client::new(Socket::new(control))), opener }, incoming))
     }
 
     /// For the stdio of a process.

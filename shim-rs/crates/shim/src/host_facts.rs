@@ -3,9 +3,11 @@
 
 use std::path::Path;
 
-use rustix::fs::{FileType, major, minor};
+use rustix::fs::{FileType, Stat, major, minor};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::plan::FileKind;
+use crate::plan::{FileKind, SocketFacts};
 
 /// The host's memory in MiB; 0 when it cannot be read, which the plan takes as unknown.
 #[must_use]
@@ -28,7 +30,7 @@ pub(crate) fn kind_of(path: &Path) -> Option<FileKind> {
     let stat = rustix::fs::stat(path).ok()?;
     Some(match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => FileKind::Directory,
-        FileType::Socket => FileKind::Socket,
+        FileType::Socket => FileKind::Socket(socket_facts(path, &stat)),
         FileType::Fifo => FileKind::Fifo,
         FileType::BlockDevice => FileKind::Block,
         FileType::CharacterDevice => {
@@ -36,4 +38,82 @@ pub(crate) fn kind_of(path: &Path) -> Option<FileKind> {
         }
         _ => FileKind::File,
     })
+}
+
+/// Where engines are asked for containers: who may, is root. More of them are known by their names.
+const ENGINES: [&str; 6] = [
+    "/run/docker.sock",
+    "/run/containerd/containerd.sock",
+    "/run/containerd/containerd.sock.ttrpc",
+    "/run/podman/podman.sock",
+    "/run/crio/crio.sock",
+    "/run/buildkit/buildkitd.sock",
+];
+
+fn socket_facts(path: &Path, stat: &Stat) -> SocketFacts {
+    SocketFacts {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        takes_connections: takes_connections(path),
+        engine: is_engine(path, stat),
+    }
+}
+
+/// Asked as a sender of datagrams would, which no service notices. A socket nobody listens at may be either kind.
+fn takes_connections(path: &Path) -> bool {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let Ok(asking) = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None) else {
+        return true;
+    };
+    let Ok(address) = SocketAddrUnix::new(path) else { return true };
+    matches!(rustix::net::connect(&asking, &address), Err(Errno::PROTOTYPE | Errno::CONNREFUSED))
+}
+
+/// By name wherever it is, and by identity whatever it is called.
+fn is_engine(path: &Path, stat: &Stat) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let same_name = |known: &str| Path::new(known).file_name() == real.file_name();
+    let same_file = |known: &str| {
+        rustix::fs::stat(known).is_ok_and(|it| (it.st_dev, it.st_ino) == (stat.st_dev, stat.st_ino))
+    };
+    ENGINES.iter().any(|known| same_name(known) || same_file(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    use super::*;
+
+    fn socket(path: &Path) -> SocketFacts {
+        let Some(FileKind::Socket(facts)) = kind_of(path) else { panic!("not a socket") };
+        facts
+    }
+
+    #[test]
+    fn sockets_are_told_apart_by_what_they_take() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let _stream = UnixListener::bind(at("stream")).unwrap();
+        let datagram = UnixDatagram::bind(at("datagram")).unwrap();
+        assert!(socket(&at("stream")).takes_connections);
+        assert!(!socket(&at("datagram")).takes_connections);
+        datagram.set_nonblocking(true).unwrap();
+        assert!(datagram.recv(&mut [0; 1]).is_err(), "asking sends nothing");
+        drop(datagram);
+        assert!(socket(&at("datagram")).takes_connections, "nobody listens: either");
+    }
+
+    #[test]
+    fn an_engines_socket_is_known_by_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("docker.sock");
+        let _engine = UnixListener::bind(&path).unwrap();
+        std::os::unix::fs::symlink(&path, directory.path().join("harmless")).unwrap();
+        assert!(socket(&path).engine);
+        assert!(socket(&directory.path().join("harmless")).engine);
+        let _other = UnixListener::bind(directory.path().join("other.sock")).unwrap();
+        assert!(!socket(&directory.path().join("other.sock")).engine);
+    }
 }

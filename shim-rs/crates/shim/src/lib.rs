@@ -10,7 +10,7 @@
 //! - [`template`]: machines saved once, for others to start from
 //! - [`plan`]: from an OCI spec to what is to be done; decides everything, does nothing
 //! - [`share`], [`host_cgroup`], [`hooks`]: what is done on the host
-//! - [`stdio`], [`events`]: what flows back
+//! - [`stdio`], [`events`]: what flows back; `relay`: what a container reaches of the host by this program
 
 pub mod bootstrap;
 pub mod config;
@@ -24,6 +24,7 @@ mod machine;
 mod memory;
 pub mod options;
 pub mod plan;
+mod relay;
 pub mod service;
 pub mod share;
 pub mod stdio;

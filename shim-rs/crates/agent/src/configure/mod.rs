@@ -56,9 +56,15 @@ pub(crate) fn set(sysctl: &Sysctl) -> Result<(), Fault> {
     std::fs::write(&path, &sysctl.value).trying(|| format!("write {path}"))
 }
 
-/// Repeats the engine's network.
+/// Repeats the engine's network, and relays its resolver.
 pub(crate) fn connect(containers: &Containers, wanted: &Network) -> Result<(), Fault> {
-    containers.cards.as_ref().map_or(Ok(()), |cards| cards.connect(wanted))
+    let (Some(cards), Some(cgroups)) = (&containers.cards, &containers.cgroups) else { return Ok(()) };
+    cards.connect(wanted)?;
+    match <[u8; 4]>::try_from(wanted.resolver.as_slice()) {
+        Ok(address) => containers.relays.resolve_at(address.into(), cgroups),
+        Err(_) if wanted.resolver.is_empty() => Ok(()),
+        Err(_) => Err(Fault::refused("the resolver's address is not one".to_owned())),
+    }
 }
 
 pub(crate) fn mount_share(tag: &str, path: &Path) -> Result<(), Fault> {

@@ -18,6 +18,8 @@ use crate::sys;
 pub(crate) struct ContainerBirth<'a> {
     pub(crate) plan: &'a LaunchPlan,
     pub(crate) share: &'a Path,
+    /// Where the sockets listened at for it are.
+    pub(crate) relays: &'a Path,
     /// The network is shared with others who own its settings.
     pub(crate) keep_network: bool,
     pub(crate) process: Birth<'a>,
@@ -53,7 +55,7 @@ fn make(birth: &ContainerBirth<'_>) -> Result<Option<terminal::Pair>, Fault> {
     let root = rootfs::take(&birth.share.join(&plan.rootfs))?;
     let mut to_seal = Vec::new();
     for mount in &plan.mounts {
-        to_seal.extend(mounts::perform(&root, mount, birth.share)?);
+        to_seal.extend(mounts::perform(&root, mount, birth.share, birth.relays)?);
     }
     for node in &plan.nodes {
         nodes::make(&root, node)?;

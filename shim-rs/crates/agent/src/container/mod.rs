@@ -22,6 +22,7 @@ use boxlite_protocol::plan::LaunchPlan;
 
 use crate::cgroup::Cgroup;
 use crate::error::AgentError;
+use crate::relay::Listening;
 use crate::running::Running;
 
 /// Namespaces every container has: without a mount namespace its root would become the agent's.
@@ -39,10 +40,17 @@ pub(crate) struct Container {
     pub(crate) init: Arc<Running>,
     execs: Mutex<BTreeMap<String, Arc<Running>>>,
     frozen: AtomicBool,
+    /// The host's sockets it may reach; gone with it.
+    _listening: Listening,
 }
 
 impl Container {
-    pub(crate) fn new(plan: &LaunchPlan, cgroup: Option<Cgroup>, init: Arc<Running>) -> Self {
+    pub(crate) fn new(
+        plan: &LaunchPlan,
+        cgroup: Option<Cgroup>,
+        init: Arc<Running>,
+        listening: Listening,
+    ) -> Self {
         Self {
             id: plan.container_id.clone(),
             namespaces: plan.namespaces,
@@ -50,6 +58,7 @@ impl Container {
             init,
             execs: Mutex::default(),
             frozen: AtomicBool::new(false),
+            _listening: listening,
         }
     }
 

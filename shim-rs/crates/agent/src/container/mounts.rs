@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Carries out the plan's mounts, in the container's mount namespace and before its root is entered.
 //!
-//! Owns the four kinds of mount and what may lie over /proc. Order: [`perform`] for each mount of the plan, then,
+//! Owns the five kinds of mount and what may lie over /proc. Order: [`perform`] for each mount of the plan, then,
 //! when everything below them is made, [`seal`] for those that end read-only.
 
 use std::ffi::CString;
@@ -27,12 +27,18 @@ const MOUNT_ATTR_RDONLY: u64 = 0x1;
 const MOUNT_ATTR_ATIME: u64 = 0x70;
 
 /// Mounts one entry. Gives back the mount when it is to end read-only but must be filled first.
-pub(crate) fn perform(root: &Root, mount: &Mount, share: &Path) -> Result<Option<OwnedFd>, Fault> {
+pub(crate) fn perform(
+    root: &Root,
+    mount: &Mount,
+    share: &Path,
+    relays: &Path,
+) -> Result<Option<OwnedFd>, Fault> {
     let describe = || format!("error mounting {:?} to rootfs at {:?}", mount.source, mount.destination);
     let (placed, sealed_later) = match mount.kind.enum_value() {
         Ok(Kind::FILESYSTEM) => filesystem(root, mount, &mount.fstype, describe)?,
         Ok(Kind::CGROUP) => filesystem(root, mount, "cgroup2", describe)?,
         Ok(Kind::SHARE) => (bind(root, mount, &share.join(&mount.source), describe)?, false),
+        Ok(Kind::SOCKET) => (bind(root, mount, &relays.join(&mount.source), describe)?, false),
         Ok(Kind::GUEST) => (bind(root, mount, Path::new(&mount.source), describe)?, false),
         Err(unknown) => return Err(Fault::refused(format!("mount of unknown kind {unknown}"))),
     };

@@ -36,6 +36,10 @@ struct LoadProgram {
     log: u64,
     kernel_version: u32,
     flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    /// `enum bpf_attach_type`; 0 for kinds that have one place only.
+    expected_attach: u32,
 }
 
 /// `union bpf_attr` of bpf(2) as BPF_PROG_ATTACH reads it.
@@ -49,16 +53,40 @@ struct AttachProgram {
 
 /// Loads a BPF_PROG_TYPE_CGROUP_DEVICE program (`struct bpf_insn`, 8 bytes each).
 pub(crate) fn load_device_program(program: &[u8]) -> io::Result<OwnedFd> {
+    load(15, 0, program)
+}
+
+/// Has a loaded program decide for a cgroup, beside those above it.
+pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    attach(6, cgroup, program) // BPF_CGROUP_DEVICE
+}
+
+/// Loads a BPF_PROG_TYPE_CGROUP_SOCK_ADDR program for one hook (`BPF_CGROUP_INET4_CONNECT` and the like).
+pub(crate) fn load_address_program(hook: u32, program: &[u8]) -> io::Result<OwnedFd> {
+    load(18, hook, program)
+}
+
+/// Has a loaded program decide at `hook` for a cgroup and all below it.
+pub(crate) fn attach_address_program(
+    hook: u32,
+    cgroup: BorrowedFd<'_>,
+    program: BorrowedFd<'_>,
+) -> io::Result<()> {
+    attach(hook, cgroup, program)
+}
+
+fn load(kind: u32, expected_attach: u32, program: &[u8]) -> io::Result<OwnedFd> {
     let instructions: Vec<u64> = program
         .chunks_exact(8)
         .map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default()))
         .collect();
     let load = LoadProgram {
-        kind: 15, // BPF_PROG_TYPE_CGROUP_DEVICE
+        kind,
         instructions: u32::try_from(instructions.len())
             .map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?,
         program: instructions.as_ptr() as u64,
         license: c"Apache-2.0".as_ptr() as u64,
+        expected_attach,
         ..LoadProgram::default()
     };
     // SAFETY: BPF_PROG_LOAD (5) copies the program and the licence, both alive; the descriptor is new.
@@ -68,12 +96,11 @@ pub(crate) fn load_device_program(program: &[u8]) -> io::Result<OwnedFd> {
     }
 }
 
-/// Has a loaded program decide for a cgroup, beside those above it.
-pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+fn attach(hook: u32, cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
     let attach = AttachProgram {
         target: cgroup.as_raw_fd() as u32,
         program: program.as_raw_fd() as u32,
-        kind: 6,  // BPF_CGROUP_DEVICE
+        kind: hook,
         flags: 2, // BPF_F_ALLOW_MULTI
     };
     // SAFETY: BPF_PROG_ATTACH (8) reads the structure only.

@@ -17,7 +17,10 @@ use libc::{c_int, c_long, c_uint, c_void};
 use tokio::io::unix::AsyncFd;
 
 pub(crate) use birth::{execute, exit, spawn};
-pub(crate) use filters::{attach_device_program, filter_system_calls, load_device_program};
+pub(crate) use filters::{
+    attach_address_program, attach_device_program, filter_system_calls, load_address_program,
+    load_device_program,
+};
 pub(crate) use memory::touch_free;
 pub(crate) use signals::{
     IoSignals, child_signals, default_signals, kill, notice_all_signals, signal, wait_for_io,

@@ -15,7 +15,7 @@ use boxlite_protocol::agent::{
     WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::AgentClient;
-use boxlite_protocol::mux::{self, Opener, Stream};
+use boxlite_protocol::mux::{self, Incoming, Opener, Stream};
 use boxlite_protocol::plan::{LaunchPlan, Process};
 use boxlite_protocol::stream::{Kind, StreamName};
 use boxlite_protocol::ttrpc::r#async::{Client, transport::Socket};
@@ -42,6 +42,8 @@ pub(crate) struct Io {
 pub(crate) struct Guest {
     pub(crate) client: AgentClient,
     pub(crate) opener: Opener,
+    /// Streams the agent opens.
+    pub(crate) relayed: tokio::sync::Mutex<Incoming>,
     pub(crate) share: tempfile::TempDir,
     agent: Child,
     driver: tokio::task::JoinHandle<Result<(), mux::MuxError>>,
@@ -122,11 +124,12 @@ impl Guest {
         let mut bytes = [0; hello::LENGTH];
         channel.read_exact(&mut bytes).await.unwrap();
         hello::check(bytes).unwrap();
-        let (opener, driver) = mux::client(channel);
+        let (opener, relayed, driver) = mux::client(channel);
         let driver = tokio::spawn(driver);
         let control = opener.open(&StreamName::control()).await.unwrap();
         let client = AgentClient::new(Client::new(Socket::new(control)));
-        Self { client, opener, share, agent, driver, machine }
+        let relayed = tokio::sync::Mutex::new(relayed);
+        Self { client, opener, relayed, share, agent, driver, machine }
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {

@@ -16,6 +16,7 @@ mod mounts;
 mod plans;
 mod programs;
 mod qemu;
+mod relays;
 mod streams;
 mod terminal;
 

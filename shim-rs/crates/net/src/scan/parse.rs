@@ -70,7 +70,7 @@ pub(super) fn layout(dumps: &Dumps) -> Result<Layout, NetError> {
     for body in &dumps.neighbors {
         neighbors.extend(neighbor(body, &links).ok_or(NetError::Malformed { what: "network neighbours" })?);
     }
-    Ok(Layout { links, routes, neighbors })
+    Ok(Layout { links, routes, neighbors, resolver: None })
 }
 
 /// Outer None: malformed. Inner None: not for a guest.

@@ -44,7 +44,7 @@ pub use annotations::{Role, SIZES, TemplateMode};
 pub use cgroup::{compile_resources, load_resources};
 pub(crate) use device_program::usual as usual_device_program;
 pub use hooks::HostHooks;
-pub use mounts::ShareItem;
+pub use mounts::{RelayItem, ShareItem};
 pub use namespaces::NetworkPlan;
 pub use process::{Basis, compile_process};
 pub use refusal::Refusal;
@@ -62,7 +62,7 @@ pub enum FileKind {
     /// A regular file.
     File,
     /// A Unix socket.
-    Socket,
+    Socket(SocketFacts),
     /// A character device.
     Char {
         /// Its driver's number.
@@ -74,6 +74,21 @@ pub enum FileKind {
     Block,
     /// A named pipe.
     Fifo,
+}
+
+/// What is known of a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketFacts {
+    /// Permission bits, 0 to 0o7777.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// It is no datagram socket.
+    pub takes_connections: bool,
+    /// An engine listens at it: who reaches it is root.
+    pub engine: bool,
 }
 
 /// Size of a machine whose container sets no limit (`[machine]` of the configuration).
@@ -104,6 +119,8 @@ pub struct HostFacts<'a> {
     pub defaults: MachineDefaults,
     /// What a path on the host is; `None` when it is not there.
     pub kind_of: &'a dyn Fn(&Path) -> Option<FileKind>,
+    /// The configuration allows an engine's own socket as a volume.
+    pub engine_sockets: bool,
     /// The engine sent mounts for the root file system: it is not there yet.
     pub rootfs_mounts: bool,
 }
@@ -121,6 +138,8 @@ pub struct CompiledTask {
     pub basis: Basis,
     /// What the guest is to see of the host; the first item is the root file system.
     pub share: Vec<ShareItem>,
+    /// Sockets of the host the guest is to reach.
+    pub relays: Vec<RelayItem>,
     /// Whose network the machine gets.
     pub network: NetworkPlan,
     /// For the machine; without meaning for a pod's member.
@@ -155,6 +174,7 @@ pub fn compile(id: &str, bundle: &Path, spec: &Spec, facts: &HostFacts<'_>) -> R
     let hooks = hooks::compile(spec.hooks().as_ref())?;
     let rootfs = rootfs(id, bundle, root, facts)?;
     let mounts = mounts::compile(id, bundle, spec.mounts().as_ref(), facts, &mut warnings)?;
+    let relays = mounts.relays.clone();
     let (launch, binds) = launch(id, spec, &rootfs, &namespaces, mounts, &mut warnings)?;
     if launch.compute_size() > MAX_PLAN {
         return Err(Refusal::invalid(
@@ -170,6 +190,7 @@ pub fn compile(id: &str, bundle: &Path, spec: &Spec, facts: &HostFacts<'_>) -> R
         basis: Basis::from(&launch),
         network_last: !sysctls::name_an_interface(&launch.sysctls),
         launch,
+        relays,
         share: std::iter::once(rootfs).chain(binds).collect(),
         network: namespaces.network,
         size,
@@ -241,6 +262,7 @@ fn launch(
         readonly_paths: paths::compile("linux.readonlyPaths", linux.readonly_paths().as_ref())?,
         cgroup: Some(cgroup).into(),
         process: Some(process).into(),
+        relays: mounts.listened,
         ..LaunchPlan::default()
     };
     Ok((launch, mounts.share))

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `mounts`: file systems of the guest's own kernel by type, and everything bound from the host as an item of the
 //! share. The host's device nodes and sockets are not files the share can carry: a node becomes the guest's own node
-//! of the same number, a socket is refused.
+//! of the same number, a socket one of the guest's whose connections are relayed.
 
 use std::path::{Path, PathBuf};
 
 use boxlite_protocol::plan::{self, mount::Kind};
+use boxlite_protocol::relay::FIRST_SOCKET;
 use oci_spec::runtime::Mount;
 
 use super::mount_options::{self, ATTR_RDONLY, MS_BIND, MS_RDONLY, MS_REC, Options};
 use super::refusal::Refusal;
-use super::{FileKind, HostFacts, devices, spec};
+use super::{FileKind, HostFacts, SocketFacts, devices, spec};
 
 /// Most mounts of one container; each bind is a mount on the host as well.
 const MAX_MOUNTS: usize = 1024;
+
+/// Most sockets of one container: each is waited at, and takes a place of those that connections have.
+const MAX_RELAYS: u32 = 64;
 
 /// File systems the guest's kernel has and a container may mount in its own namespaces.
 const FILE_SYSTEMS: &[&str] = &["proc", "sysfs", "tmpfs", "devpts", "mqueue", "ramfs"];
@@ -45,11 +49,23 @@ pub struct ShareItem {
     pub readonly_recursive: bool,
 }
 
+/// A Unix socket of the host that the guest is to reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayItem {
+    /// Its number on the channel.
+    pub way: u32,
+    /// On the host.
+    pub source: PathBuf,
+}
+
 /// The mounts of a container for both sides.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
     pub(super) plan: Vec<plan::Mount>,
     pub(super) share: Vec<ShareItem>,
+    pub(super) relays: Vec<RelayItem>,
+    /// The guest's part of `relays`.
+    pub(super) listened: Vec<plan::Relay>,
     /// /dev is the engine's affair: bound from the host, so no nodes are made in it.
     pub(super) dev_is_bound: bool,
 }
@@ -82,7 +98,7 @@ pub(super) fn compile(
         let planned = if bind {
             compiled.dev_is_bound |= destination == "/dev";
             let source = source_path(bundle, mount, &destination)?;
-            bound(id, source, &destination, &options, facts, &mut compiled.share)?
+            compiled.bind(id, source, &destination, &options, facts)?
         } else {
             file_system(kind, mount.source().as_deref(), &destination, &options)?
         };
@@ -113,43 +129,78 @@ fn source_path(bundle: &Path, mount: &Mount, destination: &str) -> Result<PathBu
     Ok(bundle.join(source))
 }
 
-fn bound(
-    id: &str,
-    source: PathBuf,
-    destination: &str,
-    options: &Options,
-    facts: &HostFacts<'_>,
-    share: &mut Vec<ShareItem>,
-) -> Result<plan::Mount, Refusal> {
-    let flags = options.flags | MS_BIND;
-    let (kind, source) = match (facts.kind_of)(&source) {
-        None => return Err(Refusal::Absent { source_path: source, destination: destination.into() }),
-        Some(FileKind::Char { major, minor }) => match devices::guest_char(major, minor) {
-            Some(path) => (Kind::GUEST, path.to_owned()),
-            None => return Err(devices::without_meaning(&source)),
-        },
-        Some(FileKind::Block | FileKind::Fifo) => return Err(devices::without_meaning(&source)),
-        Some(FileKind::Socket) => {
+impl Mounts {
+    /// Plans a bind, and notes what the host has to do for it.
+    fn bind(
+        &mut self,
+        id: &str,
+        source: PathBuf,
+        destination: &str,
+        options: &Options,
+        facts: &HostFacts<'_>,
+    ) -> Result<plan::Mount, Refusal> {
+        let flags = options.flags | MS_BIND;
+        let (kind, source) = match (facts.kind_of)(&source) {
+            None => return Err(Refusal::Absent { source_path: source, destination: destination.into() }),
+            Some(FileKind::Char { major, minor }) => match devices::guest_char(major, minor) {
+                Some(path) => (Kind::GUEST, path.to_owned()),
+                None => return Err(devices::without_meaning(&source)),
+            },
+            Some(FileKind::Block | FileKind::Fifo) => return Err(devices::without_meaning(&source)),
+            Some(FileKind::Socket(socket)) => (Kind::SOCKET, self.relay(source, socket, facts)?),
+            Some(FileKind::Directory | FileKind::File) => {
+                (Kind::SHARE, self.share(id, source, flags, options))
+            }
+        };
+        Ok(plan::Mount { kind: kind.into(), source, flags, ..plan::Mount::default() })
+    }
+
+    /// The name of a new item of the share.
+    fn share(&mut self, id: &str, source: PathBuf, flags: u64, options: &Options) -> String {
+        let name = format!("{id}/m{}", self.share.len());
+        let readonly_recursive = options.recursive_attr & ATTR_RDONLY != 0;
+        self.share.push(ShareItem {
+            name: name.clone(),
+            source,
+            readonly: flags & MS_RDONLY != 0 || readonly_recursive,
+            recursive: flags & MS_REC != 0,
+            readonly_recursive,
+        });
+        name
+    }
+
+    /// The number of a new way to a socket, as a mount names it.
+    fn relay(
+        &mut self,
+        source: PathBuf,
+        socket: SocketFacts,
+        facts: &HostFacts<'_>,
+    ) -> Result<String, Refusal> {
+        let asked = || format!("the socket {} as a volume", source.display());
+        if !socket.takes_connections {
             return Err(Refusal::unsupported(
-                format!("the socket {} as a volume", source.display()),
-                "a socket's other end is a process of the host, under another kernel",
+                asked(),
+                "it takes datagrams, and only connections are relayed to the host",
                 "reach the service over the network",
             ));
         }
-        Some(FileKind::Directory | FileKind::File) => {
-            let name = format!("{id}/m{}", share.len());
-            let readonly_recursive = options.recursive_attr & ATTR_RDONLY != 0;
-            share.push(ShareItem {
-                name: name.clone(),
-                source,
-                readonly: flags & MS_RDONLY != 0 || readonly_recursive,
-                recursive: flags & MS_REC != 0,
-                readonly_recursive,
-            });
-            (Kind::SHARE, name)
+        if socket.engine && !facts.engine_sockets {
+            return Err(Refusal::unsupported(
+                asked(),
+                "it is an engine's, and who reaches that is root on the host, machine or not",
+                "set engine = true under [sockets] in /etc/boxlite/config.toml if this is meant",
+            ));
         }
-    };
-    Ok(plan::Mount { kind: kind.into(), source, flags, ..plan::Mount::default() })
+        let number = u32::try_from(self.relays.len()).unwrap_or(MAX_RELAYS);
+        if number >= MAX_RELAYS {
+            return Err(Refusal::invalid("mounts", format!("more than {MAX_RELAYS} sockets")));
+        }
+        let way = FIRST_SOCKET + number;
+        let SocketFacts { mode, uid, gid, .. } = socket;
+        self.relays.push(RelayItem { way, source });
+        self.listened.push(plan::Relay { way, mode, uid, gid, ..plan::Relay::default() });
+        Ok(way.to_string())
+    }
 }
 
 fn file_system(

@@ -80,9 +80,9 @@ mod tests {
 
     async fn streams() -> (Stream, Stream) {
         let (host, guest) = tokio::io::duplex(4096);
-        let (opener, driver) = mux::client(host);
+        let (opener, _incoming, driver) = mux::client(host);
         tokio::spawn(driver);
-        let (mut accepted, driver) = mux::server(guest);
+        let (_opener, mut accepted, driver) = mux::server(guest);
         tokio::spawn(driver);
         let near = opener.open(&StreamName::stdio(Kind::Stdin, "c", "")).await.unwrap();
         let mut far = accepted.recv().await.unwrap();

@@ -46,6 +46,7 @@ use crate::guest::{Greeting, Guest};
 use crate::hooks;
 use crate::options::EngineOptions;
 use crate::plan::{self, CompiledTask};
+use crate::relay::Relays;
 use crate::share;
 use crate::stdio::StdioPaths;
 
@@ -95,6 +96,7 @@ pub struct Task {
     /// Serves the share; ends with the task.
     _virtiofsd: Option<boxlite_vmm::Process>,
     network: Arc<Namespace>,
+    relays: Arc<Relays>,
     guest: GuestSlot,
     created: Instant,
     /// The container being built in the guest ahead of Start.
@@ -139,11 +141,12 @@ impl Task {
         }
         let t_plan = created.elapsed();
 
+        let relays = Arc::new(Relays::open(&compiled.relays)?);
         let run = config.paths.run.join(&around.namespace).join(&id);
         let launched = launch::launch(&id, &bundle, &config, &compiled, rootfs, &run, &around.host).await?;
         let launch::Launched { machine, virtiofsd, namespace, record, timings, greeting } = launched;
         let (up, guest) = watch::channel(None);
-        boot(machine.clone(), greeting, up, created, id.clone());
+        boot(machine.clone(), greeting, up, relays.clone(), (created, id.clone()));
 
         let launch::Timings { t_cgroup, t_net, t_share, t_spawn, t_restore } = timings;
         tracing::info!(id, pid = machine.pid(), ?t_plan, ?t_cgroup, ?t_net, ?t_share, ?t_spawn, ?t_restore,
@@ -158,6 +161,7 @@ impl Task {
             machine,
             _virtiofsd: virtiofsd,
             network: namespace,
+            relays,
             guest,
             created,
             prepared: Mutex::default(),
@@ -244,8 +248,8 @@ fn boot(
     machine: Arc<dyn Machine>,
     greeting: Greeting,
     up: watch::Sender<Option<Result<Guest, String>>>,
-    began: Instant,
-    id: String,
+    relays: Arc<Relays>,
+    (began, id): (Instant, String),
 ) {
     tokio::spawn(async move {
         let connected = match machine.take_channel() {
@@ -259,6 +263,10 @@ fn boot(
             }
             None => Err("its channel was taken before".to_owned()),
         };
+        let connected = connected.map(|(guest, incoming)| {
+            tokio::spawn(relays.serve(incoming));
+            guest
+        });
         match &connected {
             Ok(_) => tracing::info!(id, t_boot = ?began.elapsed(), "guest is up"),
             Err(why) => tracing::error!(id, why, "guest did not come up"),
@@ -277,6 +285,7 @@ fn compile(id: &str, bundle: &Path, config: &Config, rootfs_mounts: bool) -> Res
             vcpus: config.machine.vcpus,
         },
         kind_of: &crate::host_facts::kind_of,
+        engine_sockets: config.sockets.engine,
         rootfs_mounts,
     };
     Ok(plan::compile(id, bundle, &spec, &facts)?)

@@ -3,15 +3,24 @@
 //!
 //! Pure but for [`connect`], which scans once and redirects; `--network none` finds nothing and does nothing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use boxlite_net::{Layout, Namespace};
 use boxlite_protocol::network;
 
 use crate::error::TaskError;
 
+/// A network that is joined to the machine.
+#[derive(Debug)]
+pub(super) struct Connected {
+    /// For the guest.
+    pub(super) described: network::Network,
+    /// Where the engine answers for names.
+    pub(super) resolver: Option<Ipv4Addr>,
+}
+
 /// Scans the namespace, joins each link to a NIC, and says what the guest must repeat. Blocking, milliseconds.
-pub(super) fn connect(namespace: &Namespace, nics: u32) -> Result<network::Network, TaskError> {
+pub(super) fn connect(namespace: &Namespace, nics: u32) -> Result<Connected, TaskError> {
     let layout = boxlite_net::scan(namespace).map_err(TaskError::launch("scanning the network namespace"))?;
     let wanted = layout.links.len();
     if wanted > nics as usize {
@@ -25,8 +34,15 @@ pub(super) fn connect(namespace: &Namespace, nics: u32) -> Result<network::Netwo
     for (index, link) in (0..nics).zip(&layout.links) {
         boxlite_net::redirect(namespace, link, index)
             .map_err(TaskError::launch("redirecting the network"))?;
+        // Without it the names of the network itself are answered, which is most of what a resolver is for.
+        if layout.resolver.is_some()
+            && let Err(error) = boxlite_net::let_answers_in(namespace, link, index)
+        {
+            let error = crate::error::chain(&error);
+            tracing::warn!(error, link = link.name, "only names of the network will be answered");
+        }
     }
-    Ok(describe(&layout))
+    Ok(Connected { described: describe(&layout), resolver: layout.resolver })
 }
 
 fn bytes(ip: IpAddr) -> Vec<u8> {
@@ -78,6 +94,7 @@ fn describe(layout: &Layout) -> network::Network {
         interfaces: interfaces.collect(),
         routes: routes.collect(),
         neighbors: neighbors.collect(),
+        resolver: layout.resolver.map(|address| address.octets().to_vec()).unwrap_or_default(),
         ..Default::default()
     }
 }

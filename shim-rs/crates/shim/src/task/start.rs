@@ -151,9 +151,13 @@ impl Task {
 
     async fn connect_network(&self) -> Result<Network, TaskError> {
         let (namespace, nics) = (self.network.clone(), self.nics);
-        tokio::task::spawn_blocking(move || network::connect(&namespace, nics))
+        let connected = tokio::task::spawn_blocking(move || network::connect(&namespace, nics))
             .await
-            .map_err(TaskError::launch("the network thread"))?
+            .map_err(TaskError::launch("the network thread"))??;
+        if let Some(address) = connected.resolver {
+            self.relays.resolve_in(self.network.clone(), address);
+        }
+        Ok(connected.described)
     }
 
     async fn configure(&self, guest: &Guest) -> Result<(), TaskError> {

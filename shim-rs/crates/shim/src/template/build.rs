@@ -226,7 +226,8 @@ async fn prove(config: &Config, class: Class, directory: &Path, image: Image) ->
 async fn first_call(machine: &dyn Machine) -> Result<(), TaskError> {
     machine.started().await.map_err(TaskError::launch("restoring the machine"))?;
     let channel = machine.take_channel().ok_or_else(|| gone(machine, "its channel was taken".to_owned()))?;
-    let guest = Guest::connect(channel, Greeting::SaidBefore).await?;
+    // It opens no streams: there is nothing in it that would.
+    let (guest, _) = Guest::connect(channel, Greeting::SaidBefore).await?;
     guest.configure(&guest::first_call()?).await
 }
 

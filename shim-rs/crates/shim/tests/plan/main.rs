@@ -11,7 +11,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use boxlite_shim::plan::{self, Basis, CompiledTask, FileKind, HostFacts, MachineDefaults, Refusal};
+use boxlite_shim::plan::{
+    self, Basis, CompiledTask, FileKind, HostFacts, MachineDefaults, Refusal, SocketFacts,
+};
 
 fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan").join(name)
@@ -24,7 +26,7 @@ fn compile(json: &[u8]) -> Result<CompiledTask, Refusal> {
         Some(match name {
             "resolv.conf" | "hostname" | "hosts" | "etc-hosts" | "file" | "docker-init" => FileKind::File,
             _ if name.ends_with(".file") => FileKind::File,
-            _ if name.ends_with(".sock") => FileKind::Socket,
+            _ if name.ends_with(".sock") => FileKind::Socket(socket(name)),
             "absent" => return None,
             _ => FileKind::Directory,
         })
@@ -34,9 +36,15 @@ fn compile(json: &[u8]) -> Result<CompiledTask, Refusal> {
         cpus: 4,
         defaults: MachineDefaults { memory_mib: 512, vcpus: 1 },
         kind_of: &kind_of,
+        engine_sockets: false,
         rootfs_mounts: false,
     };
     plan::compile("c1", Path::new("/run/bundle"), &plan::parse(json)?, &facts)
+}
+
+fn socket(name: &str) -> SocketFacts {
+    let engine = name == "docker.sock";
+    SocketFacts { mode: 0o660, uid: 0, gid: 999, takes_connections: name != "log.sock", engine }
 }
 
 fn names(of: &str, extension: &str) -> BTreeSet<String> {

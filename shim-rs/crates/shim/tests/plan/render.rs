@@ -59,6 +59,7 @@ fn lines(task: &CompiledTask) -> Vec<String> {
         let depth = if item.recursive { " recursive" } else { "" };
         lines.push(format!("share {} = {} {mode}{depth}\n", item.name, item.source.display()));
     }
+    lines.extend(task.relays.iter().map(|item| format!("way {} = {}\n", item.way, item.source.display())));
     lines.extend(launch(&task.launch));
     lines
 }

@@ -12,11 +12,17 @@ fn mount(typ: &str, source: &str, destination: &str, options: &[&str]) -> Mount 
     mount
 }
 
+fn socket(takes_connections: bool, engine: bool) -> FileKind {
+    FileKind::Socket(SocketFacts { mode: 0o660, uid: 7, gid: 8, takes_connections, engine })
+}
+
 fn kind_of(path: &Path) -> Option<FileKind> {
     match path.to_str()? {
         "/dir" | "/b/rel" => Some(FileKind::Directory),
         "/file" => Some(FileKind::File),
-        "/sock" => Some(FileKind::Socket),
+        "/sock" => Some(socket(true, false)),
+        "/log" => Some(socket(false, false)),
+        "/engine" => Some(socket(true, true)),
         "/fifo" => Some(FileKind::Fifo),
         "/dev/null" => Some(FileKind::Char { major: 1, minor: 3 }),
         "/dev/nvidia0" => Some(FileKind::Char { major: 195, minor: 0 }),
@@ -24,11 +30,25 @@ fn kind_of(path: &Path) -> Option<FileKind> {
     }
 }
 
-fn one(mount: Mount) -> Result<(Mounts, Vec<String>), Refusal> {
+fn compiled(
+    mounts: &Vec<Mount>,
+    engine_sockets: bool,
+    warnings: &mut Vec<String>,
+) -> Result<Mounts, Refusal> {
     let defaults = MachineDefaults { memory_mib: 512, vcpus: 1 };
-    let facts = HostFacts { memory_mib: 4096, cpus: 2, defaults, kind_of: &kind_of, rootfs_mounts: false };
+    let kind_of = &kind_of;
+    let facts =
+        HostFacts { memory_mib: 4096, cpus: 2, defaults, kind_of, engine_sockets, rootfs_mounts: false };
+    compile("c", Path::new("/b"), Some(mounts), &facts, warnings)
+}
+
+fn all(mounts: &Vec<Mount>, engine_sockets: bool) -> Result<Mounts, Refusal> {
+    compiled(mounts, engine_sockets, &mut Vec::new())
+}
+
+fn one(mount: Mount) -> Result<(Mounts, Vec<String>), Refusal> {
     let mut warnings = Vec::new();
-    compile("c", Path::new("/b"), Some(&vec![mount]), &facts, &mut warnings).map(|made| (made, warnings))
+    compiled(&vec![mount], false, &mut warnings).map(|made| (made, warnings))
 }
 
 #[test]
@@ -75,11 +95,31 @@ fn device_node_is_the_guests_own() {
 
 #[test]
 fn what_the_share_cannot_carry_is_refused() {
-    for source in ["/sock", "/fifo", "/dev/nvidia0"] {
+    for source in ["/log", "/engine", "/fifo", "/dev/nvidia0"] {
         let refusal = one(mount("bind", source, "/x", &["rbind"])).unwrap_err();
         assert!(matches!(refusal, Refusal::Unsupported { .. }), "{source}");
         assert!(refusal.to_string().contains(source), "{refusal}");
     }
+}
+
+#[test]
+fn a_socket_becomes_a_way_out_of_the_machine() {
+    let mounts = vec![mount("bind", "/sock", "/a", &["rbind", "ro"]), mount("bind", "/sock", "/b", &[])];
+    let made = all(&mounts, false).unwrap();
+    assert_eq!((made.plan[1].kind, made.plan[1].source.as_str()), (Kind::SOCKET.into(), "17"));
+    assert_eq!(made.relays[0], RelayItem { way: 16, source: "/sock".into() });
+    let relay = &made.listened[1];
+    assert_eq!((relay.way, relay.mode, relay.uid, relay.gid), (17, 0o660, 7, 8));
+    assert!(made.share.is_empty());
+    let many = vec![mounts[0].clone(); MAX_RELAYS as usize + 1];
+    assert!(all(&many, false).unwrap_err().is_invalid());
+}
+
+#[test]
+fn an_engines_socket_is_for_who_says_so() {
+    let mounts = vec![mount("bind", "/engine", "/var/run/docker.sock", &["rbind"])];
+    assert!(all(&mounts, false).unwrap_err().to_string().contains("[sockets]"));
+    assert_eq!(all(&mounts, true).unwrap().relays.len(), 1);
 }
 
 #[test]

@@ -7,7 +7,14 @@ fn size(resources: &str, memory: Option<u32>, vcpus: Option<u32>) -> Result<(u32
     let mut annotations = annotations::read(None, &mut Vec::new()).unwrap();
     (annotations.memory_mib, annotations.vcpus) = (memory, vcpus);
     let defaults = MachineDefaults { memory_mib: 512, vcpus: 1 };
-    let facts = HostFacts { memory_mib: 4096, cpus: 4, defaults, kind_of: &|_| None, rootfs_mounts: false };
+    let facts = HostFacts {
+        memory_mib: 4096,
+        cpus: 4,
+        defaults,
+        kind_of: &|_| None,
+        engine_sockets: false,
+        rootfs_mounts: false,
+    };
     compile(Some(&resources), &annotations, &facts).map(|size| (size.memory_mib, size.vcpus))
 }
 
@@ -69,7 +76,14 @@ fn pod(memory: i64, cpu_quota: i64) -> (u32, u32) {
     annotations.role = Role::Sandbox;
     annotations.pod = annotations::PodLimits { memory, cpu_quota, cpu_period: 100_000 };
     let defaults = MachineDefaults { memory_mib: 512, vcpus: 1 };
-    let facts = HostFacts { memory_mib: 4096, cpus: 4, defaults, kind_of: &|_| None, rootfs_mounts: false };
+    let facts = HostFacts {
+        memory_mib: 4096,
+        cpus: 4,
+        defaults,
+        kind_of: &|_| None,
+        engine_sockets: false,
+        rootfs_mounts: false,
+    };
     let own = serde_json::from_str(r#"{"memory":{"limit":1048576}}"#).unwrap();
     compile(Some(&own), &annotations, &facts).map(|size| (size.memory_mib, size.vcpus)).unwrap()
 }

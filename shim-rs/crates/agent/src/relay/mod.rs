@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Ways out of the machine that are not its network: what connects here becomes a stream to the host.
+//!
+//! ```text
+//! program ──connect──▶ socket of ours ──accept──▶ stream to the host ──▶ the host's socket
+//! ```
+//! Owns the sockets listened at ([`sockets`] for the host's Unix sockets, [`resolver`] for the engine's names) and how
+//! many connections there may be. Which ways exist is the host's decision, and what is at their other end its affair.
+
+mod redirect;
+mod resolver;
+mod sockets;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use boxlite_protocol::mux::{MuxError, Opener, Stream};
+use boxlite_protocol::relay::{MAX_RELAYED, RelayName};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use sockets::Listening;
+
+/// Where a guest keeps the sockets it listens at.
+const DIRECTORY: &str = "/run/relays";
+
+/// The ways out of this machine.
+#[derive(Debug)]
+pub(crate) struct Relays {
+    way_out: WayOut,
+    directory: PathBuf,
+    /// The resolver's address, once it is relayed.
+    resolver: OnceLock<std::net::Ipv4Addr>,
+}
+
+/// Opens streams to the host, no more at a time than it takes.
+#[derive(Debug, Clone)]
+struct WayOut {
+    opener: Opener,
+    room: Arc<Semaphore>,
+}
+
+impl Relays {
+    /// `guest`: this agent is PID 1 of a machine; else the place is told apart from that of other agents of the host.
+    pub(crate) fn new(opener: Opener, guest: bool) -> Self {
+        let directory = if guest {
+            PathBuf::from(DIRECTORY)
+        } else {
+            std::env::temp_dir().join(format!("boxlite-relays-{}", std::process::id()))
+        };
+        let way_out = WayOut { opener, room: Arc::new(Semaphore::new(MAX_RELAYED)) };
+        Self { way_out, directory, resolver: OnceLock::new() }
+    }
+}
+
+impl WayOut {
+    /// Waits until there is room for one more.
+    async fn room(&self) -> OwnedSemaphorePermit {
+        loop {
+            // It is never closed.
+            if let Ok(permit) = Arc::clone(&self.room).acquire_owned().await {
+                return permit;
+            }
+        }
+    }
+
+    async fn open(&self, name: RelayName) -> Result<Stream, MuxError> {
+        self.opener.open_relay(&name).await
+    }
+}
