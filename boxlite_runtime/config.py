@@ -19,8 +19,12 @@ KEYS: dict[str, dict[str, type | tuple[str, ...]]] = {
     },
     "paths": {"qemu": str, "virtiofsd": str, "kernel": str, "initrd": str, "run": str},
     "template": {"mode": ("off", "auto", "required"), "directory": str},
+    "sockets": {"engine": bool},
     "log": {"level": ("error", "warn", "info", "debug", "trace")},
 }
+
+#: How each type is called.
+KINDS: dict[type, str] = {int: "a number", str: "a text", bool: "true or false"}
 
 
 def problems(text: str) -> list[str]:
@@ -49,8 +53,8 @@ def _wrong(table: str, key: str, value: Any) -> str | None:  # noqa: ANN401  (an
             return f"{table}.{key} must be one of: {', '.join(allowed)}"
         return None
     # True is an int to Python, and not to anybody else.
-    if not isinstance(value, allowed) or isinstance(value, bool):
-        return f"{table}.{key} must be {'a number' if allowed is int else 'a text'}"
-    if isinstance(value, int) and value < 1:
+    if type(value) is not allowed:
+        return f"{table}.{key} must be {KINDS[allowed]}"
+    if isinstance(value, int) and allowed is int and value < 1:
         return f"{table}.{key} must be at least 1"
     return None

@@ -3,7 +3,10 @@
 //   probe euid                prints the effective user; busybox gives up setuid
 //   probe clock               prints the time and the clocks' resolution, all in ns
 //   probe udp-echo PORT       sends each datagram back to where it came from
-//   probe udp-send HOST PORT  sends stdin as a datagram, prints the answer
+//   probe udp-send HOST PORT  sends stdin as a datagram, prints the answer if it
+//                             comes from there
+//   probe unix PATH           sends stdin and its end to a Unix socket, prints
+//                             the answer
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -11,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -47,12 +51,44 @@ static int udp_send(const char *host, int port)
         perror("send");
         return 1;
     }
-    n = recv(fd, data, sizeof data, 0);
+    struct sockaddr_in from;
+    socklen_t length = sizeof from;
+    n = recvfrom(fd, data, sizeof data, 0, (struct sockaddr *)&from, &length);
     if (n < 0) {
         perror("answer");
         return 1;
     }
+    if (from.sin_addr.s_addr != peer.sin_addr.s_addr || from.sin_port != peer.sin_port) {
+        fprintf(stderr, "answer of port %d\n", ntohs(from.sin_port));
+        return 1;
+    }
     return write(1, data, n) == n ? 0 : 1;
+}
+
+static int copy(int from, int to)
+{
+    ssize_t n;
+    while ((n = read(from, data, sizeof data)) > 0)
+        for (ssize_t done = 0, m; done < n; done += m)
+            if ((m = write(to, data + done, n - done)) < 0)
+                return -1;
+    return n;
+}
+
+static int unix_socket(const char *path)
+{
+    struct sockaddr_un peer = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    strncpy(peer.sun_path, path, sizeof peer.sun_path - 1);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&peer, sizeof peer) < 0) {
+        perror("connect");
+        return 1;
+    }
+    if (copy(0, fd) < 0 || shutdown(fd, SHUT_WR) < 0 || copy(fd, 1) < 0) {
+        perror("talk");
+        return 1;
+    }
+    return 0;
 }
 
 static int clock_facts(void)
@@ -76,6 +112,8 @@ int main(int argc, char **argv)
         return printf("%u\n", geteuid()) > 0 ? 0 : 1;
     if (argc == 3 && strcmp(argv[1], "udp-echo") == 0)
         return udp_echo(atoi(argv[2]));
+    if (argc == 3 && strcmp(argv[1], "unix") == 0)
+        return unix_socket(argv[2]);
     if (argc == 4 && strcmp(argv[1], "udp-send") == 0)
         return udp_send(argv[2], atoi(argv[3]));
     fputs("usage: probe clock | euid | udp-echo PORT | udp-send HOST PORT\n", stderr);

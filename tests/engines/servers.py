@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers on a pair's bridge, for containers to reach; and clients of theirs.
+"""Servers for containers to reach, most on a pair's bridge; and clients of theirs.
 
-Owns: threads that answer until the block is over. All sockets belong to the
+Owns: threads that answer until the block is over. Internet sockets belong to the
 pair's network namespace, where the bridge address is the only one listened on.
 """
 
@@ -10,6 +10,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from tests.engines.netns import NetworkNamespace
 
@@ -102,6 +103,34 @@ def dns_answer(address: str) -> Callable[[bytes], bytes]:
         return header + question + (record if is_a else b"")
 
     return answer
+
+
+def dns_denial(query: bytes) -> bytes:
+    """Answer that there is no such name, whatever it is."""
+    question = query[12 : query.index(b"\0", 12) + 5]
+    return query[:2] + struct.pack(">HHHHH", 0x8583, 1, 0, 0, 0) + question
+
+
+@contextmanager
+def unix(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[None]:
+    """Serve a Unix socket at ``path`` with ``talk`` per connection, side by side."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+
+        def serve(peer: socket.socket) -> None:
+            peer.settimeout(PATIENCE)
+            with peer:
+                talk(peer)
+
+        def accept() -> None:
+            with suppress(OSError):  # the listener was shut down: the test is over
+                while True:
+                    peer, _ = listener.accept()
+                    threading.Thread(target=serve, args=(peer,)).start()
+
+        with _thread(accept, listener):
+            yield
 
 
 def ask(

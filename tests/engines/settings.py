@@ -17,6 +17,8 @@ DEFAULT_CONFIG = '[log]\nlevel = "info"\n'
 MISSING = ("qemu", "virtiofsd", "kernel", "initrd")
 #: The runtime whose templates are the tests' own.
 TEMPLATES = "boxlite-templates"
+#: The runtime that lets a container have an engine's socket.
+ENGINE_SOCKETS = "boxlite-engine-sockets"
 #: The line that makes a configuration one the shim must refuse.
 UNKNOWN_KEY_LINE = 'colour = "blue"'
 
@@ -92,12 +94,13 @@ def boxlite_configs(base: Path, templates: Path) -> dict[str, str]:
         )
     kept = with_value(text, "template", "directory", str(templates))
     configs[TEMPLATES] = with_value(kept, "template", "mode", "auto")
+    configs[ENGINE_SOCKETS] = with_value(text, "sockets", "engine", True)
     configs["boxlite-unknown-key"] = f"[machine]\nvcpus = 1\n{UNKNOWN_KEY_LINE}\n"
     configs["boxlite-ill-typed"] = '[machine]\nvcpus = "many"\n'
     return configs
 
 
-def with_value(text: str, name: str, key: str, value: str) -> str:
+def with_value(text: str, name: str, key: str, value: str | bool) -> str:
     """Return ``text`` with one value in table ``name`` set or replaced."""
     values = {**tomllib.loads(text).get(name, {}), key: value}
     kept: list[str] = []

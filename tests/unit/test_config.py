@@ -35,6 +35,7 @@ def test_an_empty_configuration_is_valid() -> None:
         ("[machine]\nvcpus = 0\n", "machine.vcpus must be at least 1"),
         ("[machine]\nvcpus = true\n", "machine.vcpus must be a number"),
         ("[paths]\nqemu = 1\n", "paths.qemu must be a text"),
+        ("[sockets]\nengine = 1\n", "sockets.engine must be true or false"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_must_be(text: str, problem: str) -> None:
