@@ -169,7 +169,8 @@ pub fn compile(id: &str, bundle: &Path, spec: &Spec, facts: &HostFacts<'_>) -> R
     spec::check_id(id)?;
     let (root, linux, _) = spec::required(spec)?;
     let annotations = annotations::read(spec.annotations().as_ref(), &mut warnings)?;
-    let namespaces = namespaces::compile(linux.namespaces().as_ref(), &annotations.role)?;
+    let author = namespaces::Author::of(spec.mounts().as_ref());
+    let namespaces = namespaces::compile(linux.namespaces().as_ref(), &annotations.role, author)?;
     let size = size::compile(linux.resources().as_ref(), &annotations, facts)?;
     let hooks = hooks::compile(spec.hooks().as_ref())?;
     let rootfs = rootfs(id, bundle, root, facts)?;

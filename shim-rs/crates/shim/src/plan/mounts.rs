@@ -87,7 +87,8 @@ pub(super) fn compile(
         let destination = spec::inside("mounts.destination", mount.destination())?;
         let options = mount_options::parse(&destination, mount.options().as_ref())?;
         let kind = mount.typ().as_deref().unwrap_or("");
-        let bind = kind == "bind" || options.flags & MS_BIND != 0;
+        // "uds" is what other shims with machines call a Unix socket of the host's.
+        let bind = matches!(kind, "bind" | "uds") || options.flags & MS_BIND != 0;
         check_destination(&destination, kind, bind)?;
         if mount.uid_mappings().as_ref().is_some_and(|list| !list.is_empty()) {
             return Err(mount_options::id_mapped(&destination));

@@ -2,11 +2,16 @@
 //! `linux.namespaces`: which ones the guest makes, and where the machine's network is. Namespaces of the host cannot
 //! be had in a machine: to share one is refused.
 //!
+//! A namespace the spec leaves out is the host's (OCI runtime spec, "Namespaces"), and an engine that leaves one out was
+//! told to (`--pid host`). A spec by hand often names the mount namespace alone and means no more than a process with
+//! files of its own: there the machine's stand in for the host's. The two are told apart by the files every engine
+//! brings along ([`Author`]).
+//!
 //! In a pod the machine is the pod: ipc and uts namespace are the guest's own, which all its containers share.
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType as Type};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType as Type, Mount};
 
 use super::annotations::Role;
 use super::refusal::Refusal;
@@ -27,6 +32,24 @@ pub enum NetworkPlan {
     Join(PathBuf),
 }
 
+/// Who wrote a spec, as far as it matters to what is left out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Author {
+    /// Docker, nerdctl, ctr with a host's network, containerd's CRI.
+    Engine,
+    /// Somebody who names what is needed.
+    Hand,
+}
+
+impl Author {
+    /// Engines mount the files of name resolution, whatever namespaces they leave out.
+    pub(super) fn of(mounts: Option<&Vec<Mount>>) -> Self {
+        let files = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+        let brought = |mount: &Mount| files.iter().any(|file| mount.destination() == Path::new(file));
+        if mounts.is_some_and(|mounts| mounts.iter().any(brought)) { Self::Engine } else { Self::Hand }
+    }
+}
+
 /// What the namespaces of a spec come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Namespaces {
@@ -36,15 +59,20 @@ pub(super) struct Namespaces {
 }
 
 /// Decides over every namespace of a spec.
-pub(super) fn compile(namespaces: Option<&Vec<LinuxNamespace>>, role: &Role) -> Result<Namespaces, Refusal> {
+pub(super) fn compile(
+    namespaces: Option<&Vec<LinuxNamespace>>,
+    role: &Role,
+    author: Author,
+) -> Result<Namespaces, Refusal> {
     let namespaces = namespaces.map_or(&[][..], Vec::as_slice);
     check_unique(namespaces)?;
-    let find = |typ| namespaces.iter().find(|namespace| namespace.typ() == typ).map(path_of);
-    match find(Type::Mount) {
+    let named = |typ| namespaces.iter().find(|namespace| namespace.typ() == typ).map(path_of);
+    let find = |typ| named(typ).or(if author == Author::Hand { Some(None) } else { None });
+    match named(Type::Mount) {
         Some(None) => {}
         _ => return Err(Refusal::invalid("linux.namespaces", "a container needs a new mount namespace")),
     }
-    if find(Type::User).is_some() {
+    if named(Type::User).is_some() {
         return Err(Refusal::unsupported(
             "a user namespace (userns-remap, hostUsers: false)",
             "files of the image would belong to shifted ids that mean nothing to the guest's kernel",

@@ -29,7 +29,7 @@ fn member() -> Role {
 
 #[test]
 fn own_namespaces_are_made_in_the_guest() {
-    let made = compile(Some(&all()), &Role::Single).unwrap();
+    let made = compile(Some(&all()), &Role::Single, Author::Engine).unwrap();
     assert_eq!(made.flags, CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP);
     assert_eq!(made.network, NetworkPlan::New);
 }
@@ -38,7 +38,10 @@ fn own_namespaces_are_made_in_the_guest() {
 fn time_namespace_is_left_to_the_guest() {
     let mut list = all();
     list.push(namespace(Type::Time, None));
-    assert_eq!(compile(Some(&list), &Role::Single), compile(Some(&all()), &Role::Single));
+    assert_eq!(
+        compile(Some(&list), &Role::Single, Author::Engine),
+        compile(Some(&all()), &Role::Single, Author::Engine)
+    );
 }
 
 #[test]
@@ -49,19 +52,22 @@ fn namespaces_of_the_host_are_refused_in_the_users_words() {
         (Type::Ipc, "--ipc host"),
         (Type::Uts, "--uts host"),
     ] {
-        let refusal = compile(Some(&without(typ)), &Role::Single).unwrap_err();
+        let refusal = compile(Some(&without(typ)), &Role::Single, Author::Engine).unwrap_err();
         assert!(matches!(refusal, Refusal::Unsupported { .. }));
         assert!(refusal.to_string().contains(words), "{refusal}");
     }
-    assert!(matches!(compile(Some(&without(Type::Mount)), &Role::Single), Err(Refusal::Invalid { .. })));
-    assert!(compile(None, &Role::Single).is_err());
+    assert!(matches!(
+        compile(Some(&without(Type::Mount)), &Role::Single, Author::Engine),
+        Err(Refusal::Invalid { .. })
+    ));
+    assert!(compile(None, &Role::Single, Author::Engine).is_err());
 }
 
 #[test]
 fn namespaces_of_another_container_are_refused() {
     for (typ, kind) in [(Type::Network, "net"), (Type::Pid, "pid"), (Type::Ipc, "ipc"), (Type::Uts, "uts")] {
         let list = with(typ, &format!("/proc/42/ns/{kind}"));
-        let refusal = compile(Some(&list), &Role::Single).unwrap_err();
+        let refusal = compile(Some(&list), &Role::Single, Author::Engine).unwrap_err();
         assert!(refusal.to_string().contains("container:X"), "{refusal}");
     }
 }
@@ -70,26 +76,28 @@ fn namespaces_of_another_container_are_refused() {
 fn user_namespace_is_refused() {
     let mut list = all();
     list.push(namespace(Type::User, None));
-    let refusal = compile(Some(&list), &Role::Single).unwrap_err();
+    let refusal = compile(Some(&list), &Role::Single, Author::Engine).unwrap_err();
     assert!(refusal.to_string().contains("--userns=host"), "{refusal}");
 }
 
 #[test]
 fn network_of_cni_is_joined() {
-    let made = compile(Some(&with(Type::Network, "/var/run/netns/cni-1")), &Role::Sandbox).unwrap();
+    let made =
+        compile(Some(&with(Type::Network, "/var/run/netns/cni-1")), &Role::Sandbox, Author::Engine).unwrap();
     assert_eq!(made.network, NetworkPlan::Join("/var/run/netns/cni-1".into()));
-    assert!(compile(Some(&with(Type::Network, "netns/cni-1")), &Role::Sandbox).is_err());
+    assert!(compile(Some(&with(Type::Network, "netns/cni-1")), &Role::Sandbox, Author::Engine).is_err());
 }
 
 #[test]
 fn containers_of_a_pod_share_ipc_and_uts_of_the_guest() {
-    let sandbox = compile(Some(&with(Type::Network, "/var/run/netns/cni-1")), &Role::Sandbox).unwrap();
+    let sandbox =
+        compile(Some(&with(Type::Network, "/var/run/netns/cni-1")), &Role::Sandbox, Author::Engine).unwrap();
     assert_eq!(sandbox.flags, CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWCGROUP);
     let mut list = vec![namespace(Type::Mount, None), namespace(Type::Pid, None)];
     for (typ, kind) in [(Type::Ipc, "ipc"), (Type::Uts, "uts"), (Type::Network, "net")] {
         list.push(namespace(typ, Some(&format!("/proc/42/ns/{kind}"))));
     }
-    let joined = compile(Some(&list), &member()).unwrap();
+    let joined = compile(Some(&list), &member(), Author::Engine).unwrap();
     assert_eq!(joined.flags, sandbox.flags);
     assert_eq!(joined.network, NetworkPlan::Join("/proc/42/ns/net".into()));
 }
@@ -98,7 +106,7 @@ fn containers_of_a_pod_share_ipc_and_uts_of_the_guest() {
 fn a_namespace_named_twice_is_invalid() {
     let mut list = all();
     list.push(namespace(Type::Ipc, None));
-    assert!(matches!(compile(Some(&list), &Role::Single), Err(Refusal::Invalid { .. })));
+    assert!(matches!(compile(Some(&list), &Role::Single, Author::Engine), Err(Refusal::Invalid { .. })));
 }
 
 #[test]
@@ -108,4 +116,30 @@ fn only_a_process_namespace_looks_like_one() {
     {
         assert!(!of_process(Path::new(path), "net"), "{path}");
     }
+}
+
+#[test]
+fn what_a_spec_by_hand_leaves_out_is_the_machines() {
+    let bare = vec![namespace(Type::Mount, None)];
+    assert_eq!(
+        compile(Some(&bare), &Role::Single, Author::Hand),
+        compile(Some(&all()), &Role::Single, Author::Hand)
+    );
+    assert!(compile(None, &Role::Single, Author::Hand).is_err(), "its files would be the machine's");
+    for typ in [Type::Pid, Type::Ipc] {
+        let shared = with(typ, "/proc/1/ns/x");
+        assert!(compile(Some(&shared), &Role::Single, Author::Hand).is_err(), "that one is named");
+    }
+}
+
+#[test]
+fn an_engine_is_known_by_the_files_it_brings() {
+    let mount = |destination: &str| {
+        let mut mount = Mount::default();
+        mount.set_destination(destination.into());
+        mount
+    };
+    assert_eq!(Author::of(None), Author::Hand);
+    assert_eq!(Author::of(Some(&vec![mount("/proc"), mount("/dev")])), Author::Hand);
+    assert_eq!(Author::of(Some(&vec![mount("/proc"), mount("/etc/hosts")])), Author::Engine);
 }
