@@ -124,7 +124,8 @@ def test_a_command_that_is_absent_leaves_no_task(ctrs: Ctrs) -> None:
 def test_a_reader_that_stops_stops_nothing_else(ctrs: Ctrs) -> None:
     def scenario(ctr: Ctr) -> object:
         name = ctr.name()
-        endless = ctr.run_words(name, "yes", options=("--rm",))
+        script = "trap 'exit 5' TERM; yes & wait"
+        endless = ctr.run_words(name, "sh", "-c", script, options=("--rm",))
         with ctr.background(*endless) as client, ctr.container(*IDLE) as other:
             try:
                 # One byte shows that it runs; then nobody reads any more.
@@ -134,15 +135,16 @@ def test_a_reader_that_stops_stops_nothing_else(ctrs: Ctrs) -> None:
                 script = f"echo heard; {LINGER}"
                 inside = ctr(*words, name, "sh", "-c", script).ok().text
                 beside = ctr(*words, other, "sh", "-c", script).ok().text
-                ctr("task", "kill", "--signal", "KILL", name).ok()
+                # It ends by itself, with output on its way.
+                ctr("task", "kill", "--signal", "TERM", name).ok()
                 until("it stopped", lambda: ctr.tasks()[name][1] == "STOPPED")
                 # Read on, so that ctr ends and removes what it made.
                 client.communicate(timeout=15)
-                return inside, beside
+                return inside, beside, client.returncode
             finally:
                 ctr.remove(name)
 
-    assert same(ctrs, scenario) == ("heard", "heard")
+    assert same(ctrs, scenario) == ("heard", "heard", 5)
 
 
 def test_events_come_in_order(ctrs: Ctrs) -> None:

@@ -2,7 +2,7 @@
 //! A process from the moment it was born to the moment everything about its end is known.
 //!
 //! ```text
-//! born --ready--> prepared --release--> program --exit--> ended --output carried, rest cleaned--> done
+//! born --ready--> prepared --release--> program --exit--> ended --output gone or held up, rest cleaned--> done
 //! ```
 //! Owns the agent's handles on it: pidfd, terminal, the release. `ended` comes from the reaper; `done` from whoever
 //! supervises it ([`crate::containers`]), and is what a Wait is answered with.
@@ -174,7 +174,7 @@ impl Running {
         }
     }
 
-    /// Everything about its end is known and carried.
+    /// Everything about its end is known.
     pub(crate) fn finish(&self, end: End) {
         self.done.send_replace(Some(end));
     }

@@ -6,6 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{Mode, OFlags};
@@ -19,6 +20,11 @@ use crate::running::{End, Running};
 use crate::stdio::{Pumps, read_some};
 use crate::sys;
 
+/// How long an end waits for its output to go ahead of it. Far more than that takes when somebody reads, and far less
+/// than the host gives a container that it kills. When nobody reads, the host cannot know that the rest is all there
+/// will be, and make room for it, before it is told of the end.
+const OUTPUT_FIRST: Duration = Duration::from_millis(100);
+
 /// Sees a container's first process to its end, and the container with it.
 pub(crate) async fn container(containers: Arc<Containers>, container: Arc<Container>, pumps: Pumps) {
     let exit = container.init.ended().await;
@@ -31,7 +37,7 @@ pub(crate) async fn container(containers: Arc<Containers>, container: Arc<Contai
     for exec in execs {
         exec.ended().await;
     }
-    pumps.finish(!alone && container.cgroup.is_none()).await;
+    finish(pumps, !alone && container.cgroup.is_none()).await;
     containers.bring_files_home().await;
     let oom_killed = container.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
     container.init.finish(End { exit, oom_killed });
@@ -40,9 +46,16 @@ pub(crate) async fn container(containers: Arc<Containers>, container: Arc<Contai
 /// Sees an exec's process to its end. Others may live on with its pipes; a terminal is taken from them.
 pub(crate) async fn exec(container: Arc<Container>, running: Arc<Running>, pumps: Pumps) {
     let exit = running.ended().await;
-    pumps.finish(true).await;
+    finish(pumps, true).await;
     let oom_killed = container.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
     running.finish(End { exit, oom_killed });
+}
+
+/// Waits until the output is in the streams, but not for a reader who does not read: then it is carried on behind.
+async fn finish(pumps: Pumps, others_live: bool) {
+    let carried = tokio::spawn(pumps.finish(others_live));
+    // Late, or done; it does not panic.
+    let _ = tokio::time::timeout(OUTPUT_FIRST, carried).await;
 }
 
 /// Signals every process of a container.
