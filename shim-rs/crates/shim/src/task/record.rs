@@ -6,11 +6,13 @@
 //! three places: a launch that fails, a task that ends, and the `delete` command after a shim that was killed.
 //! Needs no guest and no containerd; each undo can be repeated.
 
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -107,17 +109,23 @@ impl Record {
         use std::os::unix::fs::DirBuilderExt;
         let mut builder = std::fs::DirBuilder::new();
         builder.mode(0o700);
-        if let Some(parent) = directory.parent() {
-            builder.recursive(true).create(parent)?;
+        if let Some(run) = directory.parent().and_then(Path::parent) {
+            builder.recursive(true).create(run)?;
         }
-        builder.recursive(false).create(&directory)?;
+        {
+            let _namespace = hold_namespace(&directory)?;
+            if let Some(namespace) = directory.parent() {
+                builder.recursive(true).create(namespace)?;
+            }
+            builder.recursive(false).create(&directory)?;
+        }
         let shim = ProcessRecord::of(std::process::id());
         let mut record = Self { shim, machine_pid: None, undo: Vec::new(), directory: directory.clone() };
         match record.push(Undo::RunDirectory(directory)) {
             Ok(()) => Ok(record),
             Err(error) => {
                 // Without a record nobody would ever come for it. The first failure is the one to tell.
-                let _ = std::fs::remove_dir_all(&record.directory);
+                let _ = remove_run_directory(&record.directory);
                 Err(error)
             }
         }
@@ -199,14 +207,39 @@ impl Record {
 
 fn undo_one(undo: &Undo) -> Result<(), String> {
     match undo {
-        Undo::RunDirectory(path) => match std::fs::remove_dir_all(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(format!("{}: {error}", path.display()))
-            }
-            _ => Ok(()),
-        },
+        Undo::RunDirectory(path) => {
+            remove_run_directory(path).map_err(|error| format!("{}: {error}", path.display()))
+        }
         Undo::Cgroup(cgroup) => cgroup.remove().map_err(|error| crate::error::chain(&error)),
         Undo::Process(process) => end(process).map_err(|error| format!("process {}: {error}", process.pid)),
+    }
+}
+
+/// Keeps the namespace's directory from going while a task's is made in it, and the other way round.
+fn hold_namespace(directory: &Path) -> std::io::Result<Option<OwnedFd>> {
+    let Some(run) = directory.parent().and_then(Path::parent) else { return Ok(None) };
+    let lock = rustix::fs::open(run, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+    Ok(Some(lock))
+}
+
+/// Removes a task's directory, and with the last task of a namespace that of the namespace.
+fn remove_run_directory(directory: &Path) -> std::io::Result<()> {
+    gone(std::fs::remove_dir_all(directory))?;
+    let Some(namespace) = directory.parent().filter(|namespace| namespace.exists()) else { return Ok(()) };
+    let _held = hold_namespace(directory)?;
+    match std::fs::remove_dir(namespace) {
+        // Another task is in it.
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => gone(removed),
+    }
+}
+
+/// What is not there need not be removed.
+fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -235,47 +268,4 @@ fn end(process: &ProcessRecord) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_is_unmade_from_what_is_on_disk() {
-        let root = tempfile::tempdir().unwrap();
-        let directory = root.path().join("ns/id");
-        let mut record = Record::create(directory.clone()).unwrap();
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        record.push(Undo::Process(ProcessRecord::of(child.id()).unwrap())).unwrap();
-        drop(record);
-        assert_eq!(Record::load(&directory).unwrap().undo_all(), Vec::<String>::new());
-        assert!(!child.wait().unwrap().success());
-        assert!(!directory.exists());
-    }
-
-    #[test]
-    fn a_reused_number_is_left_alone() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let mut record = ProcessRecord::of(child.id()).unwrap();
-        record.start_time += 1;
-        end(&record).unwrap();
-        assert!(child.try_wait().unwrap().is_none());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    #[test]
-    fn a_bundle_points_to_its_latest_run_directory() {
-        let bundle = tempfile::tempdir().unwrap();
-        assert_eq!(pointed_to(bundle.path()), None);
-        point_to(bundle.path(), Path::new("/run/a")).unwrap();
-        point_to(bundle.path(), Path::new("/run/b")).unwrap();
-        assert_eq!(pointed_to(bundle.path()), Some("/run/b".into()));
-    }
-
-    #[test]
-    fn a_second_task_of_the_same_id_is_refused() {
-        let root = tempfile::tempdir().unwrap();
-        let directory = root.path().join("ns/id");
-        let _first = Record::create(directory.clone()).unwrap();
-        assert_eq!(Record::create(directory).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
-    }
-}
+mod tests;
