@@ -37,9 +37,17 @@ fn parse(pid: i32, status: &str) -> Option<Entry> {
         parent: number(field("PPid"))?,
         uid: number(field("Uid")?.split_whitespace().next())?,
         command: field("Name")?.to_owned(),
-        container_pid: number(field("NSpid")?.split_whitespace().last())?,
+        container_pid: in_container(field("NSpid")?)?,
         ..Entry::default()
     })
+}
+
+/// Of the numbers from the agent's namespace inwards the second is the container's, which may hold further namespaces.
+/// Without one of its own it shares the agent's.
+fn in_container(numbers: &str) -> Option<u32> {
+    let mut numbers = numbers.split_whitespace();
+    let outermost = numbers.next();
+    numbers.next().or(outermost)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -53,5 +61,13 @@ mod tests {
         assert_eq!((entry.pid, entry.parent, entry.uid, entry.container_pid), (42, 41, 33, 7));
         assert_eq!(entry.command, "sleep");
         assert!(parse(42, "Name:\tgone\n").is_none());
+    }
+
+    #[test]
+    fn the_containers_number_is_the_second_of_however_many() {
+        assert_eq!(in_container("42"), Some(42));
+        assert_eq!(in_container("42\t7"), Some(7));
+        assert_eq!(in_container("42\t7\t1"), Some(7));
+        assert_eq!(in_container(""), None);
     }
 }
