@@ -258,7 +258,7 @@ fn failed(error: &ttrpc::Error) -> TaskError {
 }
 
 /// Text of a guest's that may go into a log, an error or a terminal.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -4,6 +4,7 @@
 //! Owns the map of tasks and the decision when the shim may end. Events are the task's affair, so that they stand in
 //! order whatever asked for them. No lock is held across a boot or an RPC.
 
+mod processes;
 mod translate;
 
 use std::collections::HashMap;

@@ -2,11 +2,12 @@
 //! How containerd calls the binary: the actions `start`, `delete` and `-info`, and the server that `start` leaves behind.
 //!
 //! Everything about both bootstrap protocols is in [`protocol`], pure. [`start`] makes the server, [`serve`] is it,
-//! [`delete`] cleans up after one that was killed, [`info`] describes the runtime. [`template`] is for `boxlite template`.
+//! [`delete`] cleans up after one that was killed, [`info`] describes the runtime. [`template`] is for `boxlite template`,
+//! [`ps`] for `boxlite ps`.
 //!
 //! ```text
 //!  containerd ── start ──▶ socket made here, server spawned with it as fd 3 ──▶ address on stdout, at once
-//!             ── ttrpc ──▶ serve: Task v2 and v3 on that socket until Shutdown
+//!             ── ttrpc ──▶ serve: Task v2 and v3, and processes, on that socket until Shutdown
 //!             ── delete ─▶ (the server is dead) undo list from the record
 //! ```
 
@@ -14,6 +15,7 @@ mod delete;
 mod info;
 mod log;
 mod protocol;
+mod ps;
 mod serve;
 mod start;
 mod template;
@@ -22,7 +24,7 @@ use std::process::ExitCode;
 
 use containerd_shim::{Flags, parse};
 
-pub use self::serve::both_versions;
+pub use self::serve::services;
 use crate::error::{TaskError, chain};
 
 /// What the shim is called in containerd's configuration.
@@ -37,6 +39,7 @@ pub fn run() -> ExitCode {
     let done = match arguments.split_first() {
         // Ours, not containerd's, and its arguments are not flags of a shim.
         Some((first, rest)) if first == "template" => template::run(rest),
+        Some((first, rest)) if first == "ps" => ps::run(rest),
         _ => match parse(&arguments) {
             Ok(flags) => dispatch(&flags),
             Err(error) => Err(TaskError::Invalid { what: error.to_string() }),

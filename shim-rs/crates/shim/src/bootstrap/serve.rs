@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,12 +78,13 @@ async fn run(flags: &Flags) -> Result<(), TaskError> {
     let publisher = Publisher::new(ttrpc_address, flags.namespace.clone());
     let service = Service::new(Surroundings {
         namespace: flags.namespace.clone(),
+        socket: PathBuf::from(&flags.socket),
         host: Arc::new(RealHost),
         events: Arc::new(publisher.clone()),
     });
     let listener =
         Listener::try_from(inherited_listener()?).map_err(TaskError::launch("taking the socket"))?;
-    let mut server = Server::new().add_listener(listener).register_service(both_versions(&service));
+    let mut server = Server::new().add_listener(listener).register_service(services(&service));
     server.start().await.map_err(TaskError::launch("serving the socket"))?;
     tracing::info!(id = flags.id, namespace = flags.namespace, "serving");
 
@@ -96,9 +97,9 @@ async fn run(flags: &Flags) -> Result<(), TaskError> {
     server.shutdown().await.map_err(TaskError::launch("closing the socket"))
 }
 
-/// The same service under the names of Task API 2 and 3, which differ in nothing else.
+/// The same service under the names of Task API 2 and 3, which differ in nothing else, and what `boxlite` asks.
 #[must_use]
-pub fn both_versions(service: &Service) -> HashMap<String, TtrpcService> {
+pub fn services(service: &Service) -> HashMap<String, TtrpcService> {
     const V2: &str = "containerd.task.v2.Task";
     const V3: &str = "containerd.task.v3.Task";
     let make = || {
@@ -106,7 +107,8 @@ pub fn both_versions(service: &Service) -> HashMap<String, TtrpcService> {
         create_task(service).into_values()
     };
     let names = [V2, V3];
-    names.into_iter().flat_map(|name| make().map(move |service| (name.to_owned(), service))).collect()
+    let tasks = names.into_iter().flat_map(|name| make().map(move |service| (name.to_owned(), service)));
+    tasks.chain(service.processes()).collect()
 }
 
 #[allow(unsafe_code)]

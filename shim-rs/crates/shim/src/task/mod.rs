@@ -58,6 +58,8 @@ const NEVER_RAN: u32 = 128;
 pub struct Surroundings {
     /// containerd's namespace.
     pub namespace: String,
+    /// The one this shim is called on.
+    pub socket: PathBuf,
     /// Where machines come from.
     pub host: Arc<dyn Host>,
     /// Where events go.
@@ -145,6 +147,7 @@ impl Task {
         let run = config.paths.run.join(&around.namespace).join(&id);
         let launched = launch::launch(&id, &bundle, &config, &compiled, rootfs, &run, &around.host).await?;
         let launch::Launched { machine, virtiofsd, namespace, record, timings, greeting } = launched;
+        record.name_socket(&around.socket);
         let (up, guest) = watch::channel(None);
         boot(machine.clone(), greeting, up, relays.clone(), (created, id.clone()));
 

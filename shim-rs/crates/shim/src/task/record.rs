@@ -21,6 +21,8 @@ use crate::host_cgroup::HostCgroup;
 const FILE: &str = "record.json";
 /// In the bundle: a link to the run directory, for `delete`, which knows the bundle and no configuration.
 const POINTER: &str = "boxlite-run";
+/// In the run directory: a link to the shim's socket, for `boxlite ps`, which knows the directory alone.
+const SOCKET: &str = "shim.sock";
 /// How long a killed process may take to be gone; containerd gives `delete` 5 s in all.
 const DEATH: Duration = Duration::from_secs(3);
 
@@ -40,6 +42,14 @@ pub fn point_to(bundle: &Path, directory: &Path) -> std::io::Result<()> {
 #[must_use]
 pub fn pointed_to(bundle: &Path) -> Option<PathBuf> {
     std::fs::read_link(bundle.join(POINTER)).ok()
+}
+
+/// The socket of the shim whose task has this run directory.
+///
+/// # Errors
+/// No such task.
+pub fn socket(directory: &Path) -> std::io::Result<PathBuf> {
+    std::fs::read_link(directory.join(SOCKET))
 }
 
 /// A process of the host, by more than its number.
@@ -154,6 +164,13 @@ impl Record {
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Says where the shim is called. Without, a container runs, and cannot be looked into.
+    pub fn name_socket(&self, socket: &Path) {
+        if let Err(error) = std::os::unix::fs::symlink(socket, self.directory.join(SOCKET)) {
+            tracing::warn!(%error, "boxlite ps will not find this shim");
+        }
     }
 
     /// Remembers one more thing to unmake.

@@ -269,9 +269,13 @@ impl Task {
     /// What runs in the container, by the guest's word.
     ///
     /// # Errors
-    /// Not running, or a guest that does not answer.
+    /// Not running, paused, or a guest that does not answer.
     pub async fn guest_processes(&self) -> Result<ProcessesResponse, TaskError> {
-        self.init.state().running("list")?;
+        const VERB: &str = "look into";
+        self.init.state().running(VERB)?;
+        if self.is_paused() {
+            return Err(TaskError::State { verb: VERB, state: "paused" });
+        }
         self.guest().await?.processes(&self.id).await
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use boxlite_protocol::protobuf::CodedOutputStream;
 use boxlite_protocol::protobuf::well_known_types::any::Any;
 use boxlite_protocol::ttrpc;
-use boxlite_shim::bootstrap::both_versions;
+use boxlite_shim::bootstrap::services;
 use boxlite_shim::service::Service;
 use boxlite_shim::task::Surroundings;
 use containerd_shim_protos::api::CreateTaskRequest;
@@ -75,13 +75,15 @@ impl Shim {
         let scratch = tempfile::Builder::new().prefix("boxlite-test-").tempdir().unwrap();
         let events = Recorder::default();
         let host = Arc::new(FakeHost::new(kind));
+        let socket = scratch.path().join("shim.sock");
         let service = Service::new(Surroundings {
             namespace: NAMESPACE.to_owned(),
+            socket: socket.clone(),
             host: host.clone(),
             events: Arc::new(events.clone()),
         });
-        let address = format!("unix://{}", scratch.path().join("shim.sock").display());
-        let mut server = Server::new().bind(&address).unwrap().register_service(both_versions(&service));
+        let address = format!("unix://{}", socket.display());
+        let mut server = Server::new().bind(&address).unwrap().register_service(services(&service));
         server.start().await.unwrap();
         let connection = Client::connect(&address).await.unwrap();
         let client = TaskClient::new(connection.clone());

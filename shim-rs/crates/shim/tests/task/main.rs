@@ -17,5 +17,6 @@ mod life;
 mod memory;
 mod news;
 mod output;
+mod processes;
 mod states;
 mod terminal;
