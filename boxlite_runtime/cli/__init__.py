@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
     "install": "boxlite_runtime.cli.install:install",
     "uninstall": "boxlite_runtime.cli.uninstall:uninstall",
     "doctor": "boxlite_runtime.cli.doctor:doctor",
+    "ps": "boxlite_runtime.cli.ps:ps",
     "kernel": "boxlite_runtime.cli.kernel:group",
     "rootfs": "boxlite_runtime.cli.rootfs:group",
     "template": "boxlite_runtime.cli.template:group",

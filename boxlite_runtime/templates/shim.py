@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from boxlite_runtime.errors import BoxliteError, ExitCode
-from boxlite_runtime.process import Completed, run, stream
+from boxlite_runtime.process import run, stream
+from boxlite_runtime.shim import another_release, document, must_have_worked
 
 #: Seconds. A boot under emulation on a busy host takes a minute at worst.
 BUILD_TIMEOUT = 600.0
@@ -61,15 +61,15 @@ class Shim:
         answer: dict[str, Any] = {}
 
         def hear(line: str) -> None:
-            document = _document(line)
-            if "phase" in document:
-                on_phase(document["phase"])
-            answer.update(document)
+            said = document(line)
+            if "phase" in said:
+                on_phase(said["phase"])
+            answer.update(said)
 
         words = ["build", *(["--size", size] if size else [])]
         argv = self._argv([*words, *(["--force"] if force else [])])
         done = stream(argv, on_line=hear, check=False, timeout=BUILD_TIMEOUT)
-        _must_have_worked(done)
+        must_have_worked(done)
         return _template(answer.get("template")), not answer.get("already", False)
 
     def found(self) -> list[Template]:
@@ -84,43 +84,20 @@ class Shim:
         """Remove templates. Running machines keep what they have."""
         if names:
             done = run(self._argv(["rm", *names]), check=False, timeout=TIMEOUT)
-            _must_have_worked(done)
+            must_have_worked(done)
 
     def _ask(self, words: Sequence[str]) -> list[Template]:
         done = run(self._argv(words), check=False, timeout=BUILD_TIMEOUT)
-        _must_have_worked(done)
-        return [_template(document) for document in json.loads(done.stdout)]
+        must_have_worked(done)
+        return [_template(described) for described in json.loads(done.stdout)]
 
     def _argv(self, words: Sequence[str]) -> list[str | Path]:
         config: list[str | Path] = ["--config", self.config] if self.config else []
         return [self.program, "template", *words, *config]
 
 
-def _document(line: str) -> dict[str, Any]:
-    """Return the document on a line of output; stderr comes in between."""
+def _template(described: object) -> Template:
     try:
-        document = json.loads(line)
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _must_have_worked(done: Completed) -> None:
-    if done.returncode == 0:
-        return
-    lines = (done.stderr or done.stdout).strip().splitlines()
-    said = [line for line in lines if not _document(line)]
-    message = " ".join(said[-1:]).removeprefix("containerd-shim-boxlite-v1: ")
-    if not message:
-        message = f"the shim ended with {done.returncode} and no word"
-    raise BoxliteError(message, exit_code=ExitCode.SUBPROCESS)
-
-
-def _template(document: object) -> Template:
-    try:
-        return Template(**document)  # type: ignore[arg-type]
+        return Template(**described)  # type: ignore[arg-type]
     except TypeError as error:
-        raise BoxliteError(
-            "the shim does not speak of templates as this tool expects",
-            hint="Install both from one release: boxlite version",
-        ) from error
+        raise another_release("templates") from error
