@@ -17,13 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--engine",
         action="append",
         metavar="PAIR",
-        help="engine pair to test with: installed (default), forky, gomod "
-        "or gomod-docker; may be repeated",
-    )
-    group.addoption(
-        "--fetch-engines",
-        action="store_true",
-        help="download or build engine pairs that are not in the cache",
+        help="engine pair to test with: installed (default), forky or gomod, "
+        "which tests.engines.fetch gets; +overlay2, +vfs or +containerd after it "
+        "is where its images are kept; may be repeated",
     )
     group.addoption(
         "--boxlite-runtime",
@@ -62,6 +58,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare markers, and clean up on SIGTERM as on Ctrl-C."""
     config.addinivalue_line("markers", "perf: measures; judges no bare seconds")
+    config.addinivalue_line("markers", "core: runs on every engine pair")
+    config.addinivalue_line(
+        "markers", "storage: runs on every kind of store for images as well"
+    )
     config.addinivalue_line(
         "markers", "boxlite_only: states what runc cannot (a machine, refusals)"
     )

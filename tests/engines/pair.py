@@ -113,10 +113,11 @@ class _Ground:
 
 
 @contextmanager
-def running(programs: Programs, *, config: Path) -> Iterator[Pair]:
+def running(programs: Programs, *, config: Path, store: str = "") -> Iterator[Pair]:
     """Run a pair for as long as the block lasts.
 
-    ``config`` is the shim configuration that the runtime boxlite uses.
+    ``config`` is the shim configuration that the runtime boxlite uses, ``store``
+    one of ``settings.STORES``.
     """
     name = f"bx{os.getpid()}{programs.name[:2]}"
     with ExitStack() as stack:
@@ -130,7 +131,7 @@ def running(programs: Programs, *, config: Path) -> Iterator[Pair]:
         stack.callback(_stop, containerd)
         dockerd = None
         if programs.dockerd is not None:
-            dockerd = _start_dockerd(ground, name, config)
+            dockerd = _start_dockerd(ground, name, config, store)
             stack.callback(_stop, dockerd)
             stack.callback(_stop, _follow_creations(ground))
         yield Pair(
@@ -166,7 +167,7 @@ def _start_containerd(ground: _Ground) -> subprocess.Popen[bytes]:
 
 
 def _start_dockerd(
-    ground: _Ground, namespace: str, config: Path
+    ground: _Ground, namespace: str, config: Path, store: str
 ) -> subprocess.Popen[bytes]:
     dockerd = ground.programs.dockerd
     assert dockerd is not None
@@ -183,6 +184,7 @@ def _start_dockerd(
             containerd=directory / "containerd.sock",
             namespace=namespace,
             config=configs,
+            store=store,
         )
     )
     daemon = _daemon(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds, and on request fetches, the programs of each engine pair.
+"""Knows the engine pairs: three generations that the same tests run on.
 
-Owns: the three pairs and how each is had. ``installed`` is what the host
-has; ``forky`` is the next Debian's packages unpacked beside the system, and
-``gomod`` is built from the Go module proxy; both are kept in the build cache.
-Does not own: running them (``pair``). Nothing here changes the system.
+``installed`` is what the host has (Docker 26 with containerd 1.7 where
+quickstart installed it), ``forky`` the next Debian's Docker 28 with containerd
+2.1, ``gomod`` Docker 29 with containerd 2.4 of the Go module proxy.
+Owns: which programs a pair is made of, and where they lie. Does not own:
+getting them (``fetch``), running them (``pair``).
 """
 
 import os
@@ -22,11 +23,11 @@ from tests.engines import command
 SYSTEM = [Path(d) for d in ("/usr/bin", "/usr/sbin", "/bin", "/sbin")]
 LOCAL = [Path("/usr/local/bin"), Path("/usr/local/sbin")]
 
-CONTAINERD_GO = "v2.4.2"
-MOBY_GO = "v2.0.0-beta.24"
-
-#: Seconds a download or a build from the module proxy may take.
-FETCH_TIMEOUT = 1200.0
+#: What ``gomod`` is built from. runc is one of the sources too, for Docker 29
+#: asks for a time namespace, which runc knows from 1.2 on.
+CONTAINERD = ("github.com/containerd/containerd/v2", "v2.4.2")
+MOBY = ("github.com/moby/moby/v2", "v2.0.0-beta.24")
+RUNC = ("github.com/opencontainers/runc", "v1.5.2")
 
 
 class Unavailable(Exception):
@@ -51,12 +52,16 @@ def cache_directory(name: str) -> Path:
     return host_layout().build_cache / "engines" / name
 
 
-def find(name: str, *, fetch: bool = False) -> Programs:
-    """Return the programs of the pair ``name``, or raise ``Unavailable``.
+def go_directory(module: tuple[str, str]) -> Path:
+    """Return where the programs built from a version of a Go module are kept."""
+    path, version = module
+    (name,) = [part for part in path.split("/")[2:] if part != "v2"]
+    return cache_directory("go") / f"{name}-{version}"
 
-    With ``fetch`` a pair that is not in the cache is downloaded or built.
-    """
-    return PAIRS[name](fetch)
+
+def find(name: str) -> Programs:
+    """Return the programs of the pair ``name``, or raise ``Unavailable``."""
+    return PAIRS[name]()
 
 
 def version(program: Path) -> tuple[int, ...]:
@@ -73,7 +78,7 @@ def _which(name: str, directories: list[Path]) -> Path | None:
     return Path(found) if found else None
 
 
-def _installed(fetch: bool) -> Programs:
+def _installed() -> Programs:
     containerd, ctr = (_which(name, SYSTEM + LOCAL) for name in ("containerd", "ctr"))
     if containerd is None or ctr is None:
         raise Unavailable("no containerd here; install/quickstart installs it")
@@ -90,16 +95,9 @@ def _installed(fetch: bool) -> Programs:
     )
 
 
-def _forky(fetch: bool) -> Programs:
+def _forky() -> Programs:
     root = cache_directory("forky")
-    if not (root / "usr/sbin/dockerd").exists():
-        if not fetch:
-            raise Unavailable(
-                f"no {root}; pytest --fetch-engines unpacks the next Debian's "
-                "docker.io, docker-cli and containerd there"
-            )
-        with step("unpacking Docker of the next Debian"):
-            _unpack_debian("forky", root, "docker.io", "docker-cli", "containerd")
+    _there(root / "usr/sbin/dockerd", "forky", "the next Debian's docker.io")
     return Programs(
         "forky",
         root / "usr/bin/containerd",
@@ -110,101 +108,33 @@ def _forky(fetch: bool) -> Programs:
     )
 
 
-def _unpack_debian(suite: str, root: Path, *packages: str) -> None:
-    """Unpack packages of another suite with an apt state of their own."""
-    part = root.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    lists, archives = part / "apt/lists", part / "apt/archives"
-    (lists / "partial").mkdir(parents=True)
-    (archives / "partial").mkdir(parents=True)
-    sources = part / "apt/sources.list"
-    sources.write_text(f"deb http://deb.debian.org/debian {suite} main\n")
-    options = [
-        option
-        for setting in (
-            f"Dir::State::lists={lists}",
-            f"Dir::Cache::archives={archives}",
-            f"Dir::Cache::pkgcache={part}/apt/pkgcache.bin",
-            f"Dir::Cache::srcpkgcache={part}/apt/srcpkgcache.bin",
-            f"Dir::Etc::sourcelist={sources}",
-            "Dir::Etc::sourceparts=/dev/null",
-            "Dir::Etc::preferencesparts=/dev/null",
-            # The downloads are root's; apt's own user may not enter a cache.
-            "APT::Sandbox::User=root",
-        )
-        for option in ("-o", setting)
-    ]
-    command.run(["apt-get", *options, "update"], timeout=FETCH_TIMEOUT).ok()
-    # `download` writes to the working directory and takes no dependencies.
-    command.run(
-        ["env", "-C", archives, "apt-get", *options, "download", *packages],
-        timeout=FETCH_TIMEOUT,
-    ).ok()
-    for package in packages:
-        (archive,) = archives.glob(f"{package}_*.deb")
-        command.run(["dpkg", "-x", archive, part]).ok()
-    shutil.rmtree(part / "apt")
-    part.rename(root)
-
-
-def _gomod(fetch: bool) -> Programs:
-    root = cache_directory("gomod")
-    if not (root / "containerd-shim-runc-v2").exists():
-        if not fetch or shutil.which("go") is None:
-            raise Unavailable(
-                f"no {root}; pytest --fetch-engines builds containerd "
-                f"{CONTAINERD_GO} there, and needs Go 1.26 or later"
-            )
-        with step(f"building containerd {CONTAINERD_GO}"):
-            _go_install(
-                root,
-                *(
-                    f"github.com/containerd/containerd/v2/cmd/{name}@{CONTAINERD_GO}"
-                    for name in ("containerd", "ctr", "containerd-shim-runc-v2")
-                ),
-            )
+def _gomod() -> Programs:
+    containerd, moby, runc = (go_directory(m) for m in (CONTAINERD, MOBY, RUNC))
+    for directory in (containerd, moby, runc):
+        _there(directory, "gomod", f"{directory.name} and needs Go 1.26 or later")
+    # The command is on no module proxy, and older ones know newer engines.
+    docker = _which("docker", SYSTEM + LOCAL)
+    if docker is None:
+        raise Unavailable("no docker command; apt-get install docker-cli")
     return Programs(
         "gomod",
-        root / "containerd",
-        root / "ctr",
-        root / "dockerd" if (root / "dockerd").exists() else None,
-        _which("docker", SYSTEM + LOCAL),
-        (root, *SYSTEM),
+        containerd / "containerd",
+        containerd / "ctr",
+        moby / "dockerd",
+        docker,
+        (containerd, moby, runc, *SYSTEM),
     )
 
 
-def _gomod_docker(fetch: bool) -> Programs:
-    root = cache_directory("gomod")
-    base = _gomod(fetch)
-    if base.dockerd is None:
-        if not fetch:
-            raise Unavailable(
-                f"no {root}/dockerd; pytest --fetch-engines builds moby {MOBY_GO}"
-            )
-        with step(f"building dockerd of moby {MOBY_GO}"):
-            _go_install(root, f"github.com/moby/moby/v2/cmd/dockerd@{MOBY_GO}")
-        base = _gomod(fetch=False)
-    return base
+def _there(path: Path, pair: str, what: str) -> None:
+    if not path.exists():
+        raise Unavailable(
+            f"no {path}; python -m tests.engines.fetch {pair} gets {what}"
+        )
 
 
-def _go_install(root: Path, *packages: str) -> None:
-    part = root.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    command.run(
-        ["go", "install", *packages],
-        timeout=FETCH_TIMEOUT,
-        # -p 1: a test host is shared; a build in the background stays there.
-        env={"GOBIN": str(part), "CGO_ENABLED": "0", "GOFLAGS": "-p=1"},
-    ).ok()
-    root.mkdir(parents=True, exist_ok=True)
-    for program in part.iterdir():
-        program.rename(root / program.name)
-    part.rmdir()
-
-
-PAIRS: dict[str, Callable[[bool], Programs]] = {
+PAIRS: dict[str, Callable[[], Programs]] = {
     "installed": _installed,
     "forky": _forky,
     "gomod": _gomod,
-    "gomod-docker": _gomod_docker,
 }

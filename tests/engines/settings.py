@@ -12,6 +12,19 @@ from pathlib import Path
 #: What the shim is told when the host has no configuration of its own.
 DEFAULT_CONFIG = '[log]\nlevel = "info"\n'
 
+#: Where dockerd keeps images and root filesystems, by the words that ask for it.
+#: Without a word it is the engine's own choice: overlay2 up to Docker 28, the
+#: containerd image store from 29 on.
+STORES: dict[str, dict[str, object]] = {
+    "": {},
+    "overlay2": {
+        "storage-driver": "overlay2",
+        "features": {"containerd-snapshotter": False},
+    },
+    "vfs": {"storage-driver": "vfs", "features": {"containerd-snapshotter": False}},
+    "containerd": {"features": {"containerd-snapshotter": True}},
+}
+
 #: Runtimes whose configuration names a file that is not there, by what is
 #: missing; each is an entry of daemon.json named boxlite-no-<key>.
 MISSING = ("qemu", "virtiofsd", "kernel", "initrd")
@@ -47,11 +60,14 @@ def containerd(root: Path, state: Path, socket: Path) -> str:
     )
 
 
-def dockerd(root: Path, *, containerd: Path, namespace: str, config: Path) -> str:
+def dockerd(
+    root: Path, *, containerd: Path, namespace: str, config: Path, store: str
+) -> str:
     """Return daemon.json with a boxlite runtime per file in ``config``.
 
     ``config`` is a directory; ``boxlite.toml`` in it is the runtime boxlite,
-    ``boxlite-no-qemu.toml`` is boxlite-no-qemu, and so on.
+    ``boxlite-no-qemu.toml`` is boxlite-no-qemu, and so on. ``store`` is one of
+    ``STORES``.
     """
     runtimes = {
         file.stem: {
@@ -75,6 +91,7 @@ def dockerd(root: Path, *, containerd: Path, namespace: str, config: Path) -> st
             "runtimes": runtimes,
             # A stop of the engine that is not over by then is a failure.
             "shutdown-timeout": 10,
+            **STORES[store],
         },
         indent=1,
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from boxlite_runtime.paths import host_layout
-from tests.engines import leftovers, programs
+from tests.engines import leftovers, programs, settings
 from tests.engines.ctr import Ctr
 from tests.engines.docker import Docker
 from tests.engines.images import NoImage
@@ -26,6 +26,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run every test once per --engine."""
     if "pair" in metafunc.fixturenames:
         names = metafunc.config.getoption("engine") or ["installed"]
+        for name in names:
+            pair, _, store = name.partition("+")
+            if pair not in programs.PAIRS or store not in settings.STORES:
+                raise pytest.UsageError(f"--engine {name}: no such engine")
         metafunc.parametrize("pair", names, indirect=True, scope="session")
 
 
@@ -51,12 +55,13 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
         shim = host_layout().shim
         if not shim.exists():
             pytest.skip(f"no {shim}; run boxlite install")
+    name, _, store = request.param.partition("+")
     try:
-        found = programs.find(request.param, fetch=config.getoption("fetch_engines"))
+        found = programs.find(name)
     except programs.Unavailable as reason:
         pytest.skip(str(reason))
     file = Path(config.getoption("boxlite_config"))
-    with running(found, config=file) as started:
+    with running(found, config=file, store=store) as started:
         try:
             if started.dockerd_pid is not None:
                 Docker(started, "runc").load_image()

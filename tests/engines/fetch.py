@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gets the engine pairs that are no part of the system into the build cache.
+
+    python -m tests.engines.fetch forky gomod
+
+Owns: the downloads, the builds, and that a directory in the cache is whole or
+absent. Does not own: what a pair is made of (``programs``). Nothing here
+changes the system. A pair that cannot be had is told of and is no failure:
+its tests are skipped.
+"""
+
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from boxlite_runtime.progress import step
+from tests.engines import command, programs
+from tests.engines.programs import CONTAINERD, MOBY, RUNC, Unavailable
+
+#: Seconds a download or a build may take.
+TIMEOUT = 1200.0
+
+#: The version of Go that the sources in ``programs`` ask for.
+GO = (1, 26)
+
+
+def main(names: list[str]) -> int:
+    """Get the named pairs; return the exit code."""
+    unknown = set(names) - set(FETCHED)
+    if unknown or not names:
+        sys.stderr.write(f"usage: python -m tests.engines.fetch {' '.join(FETCHED)}\n")
+        return 2
+    for name in names:
+        try:
+            FETCHED[name]()
+        except Unavailable as reason:
+            sys.stderr.write(f"cannot be had: {name}: {reason}\n")
+    return 0
+
+
+def _forky() -> None:
+    root = programs.cache_directory("forky")
+    if not root.exists():
+        with step("unpacking Docker 28 of the next Debian"):
+            _unpack_debian("forky", root, "docker.io", "docker-cli", "containerd")
+
+
+def _unpack_debian(suite: str, root: Path, *packages: str) -> None:
+    """Unpack packages of another suite with an apt state of their own."""
+    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        raise Unavailable("no apt-get and dpkg; use a Debian or Ubuntu host")
+    part = _empty(root)
+    lists, archives = part / "apt/lists", part / "apt/archives"
+    (lists / "partial").mkdir(parents=True)
+    (archives / "partial").mkdir(parents=True)
+    sources = part / "apt/sources.list"
+    sources.write_text(f"deb http://deb.debian.org/debian {suite} main\n")
+    options = [
+        option
+        for setting in (
+            f"Dir::State::lists={lists}",
+            f"Dir::Cache::archives={archives}",
+            f"Dir::Cache::pkgcache={part}/apt/pkgcache.bin",
+            f"Dir::Cache::srcpkgcache={part}/apt/srcpkgcache.bin",
+            f"Dir::Etc::sourcelist={sources}",
+            "Dir::Etc::sourceparts=/dev/null",
+            "Dir::Etc::preferencesparts=/dev/null",
+            # The downloads are root's; apt's own user may not enter a cache.
+            "APT::Sandbox::User=root",
+            # Otherwise an update without a network warns and succeeds.
+            "APT::Update::Error-Mode=any",
+        )
+        for option in ("-o", setting)
+    ]
+    _run("apt-get", *options, "update")
+    # `download` writes to the working directory and takes no dependencies.
+    _run("env", "-C", archives, "apt-get", *options, "download", *packages)
+    for package in packages:
+        (archive,) = archives.glob(f"{package}_*.deb")
+        _run("dpkg", "-x", archive, part)
+    shutil.rmtree(part / "apt")
+    part.rename(root)
+
+
+def _gomod() -> None:
+    _build(RUNC, "", cgo=True)
+    _build(
+        CONTAINERD, "cmd/containerd", "cmd/ctr", "cmd/containerd-shim-runc-v2", cgo=False
+    )
+    _build(MOBY, "cmd/dockerd", "cmd/docker-proxy", cgo=False)
+
+
+def _build(module: tuple[str, str], *packages: str, cgo: bool) -> None:
+    """Build programs of one version of a module, unless the cache has them."""
+    root = programs.go_directory(module)
+    if root.exists():
+        return
+    _need_go()
+    path, version = module
+    with step(f"building {root.name}"):
+        part = _empty(root)
+        part.mkdir()
+        _run(
+            # A build takes minutes, and whoever works here comes first.
+            *("nice", "go", "install", "-tags", "seccomp"),
+            *(f"{path}/{package}".rstrip("/") + f"@{version}" for package in packages),
+            env={"GOBIN": str(part), "CGO_ENABLED": str(int(cgo))},
+        )
+        part.rename(root)
+
+
+def _need_go() -> None:
+    wanted = ".".join(map(str, GO))
+    if shutil.which("go") is None:
+        raise Unavailable(f"no go; install Go {wanted} or later from https://go.dev/dl")
+    text = command.run(["go", "version"]).ok().text
+    found = re.search(r"\bgo(\d+)\.(\d+)", text)
+    if found is None or tuple(map(int, found.groups())) < GO:
+        raise Unavailable(f"{text!r} is too old; install Go {wanted} or later")
+
+
+def _empty(root: Path) -> Path:
+    """Return the place where ``root`` is put together; nothing is there."""
+    part = root.with_name(f"{root.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    return part
+
+
+def _run(*argv: command.Word, env: dict[str, str] | None = None) -> None:
+    """Run a program that asks the network; its failure makes a pair unavailable."""
+    result = command.run(argv, timeout=TIMEOUT, env=env)
+    if result.code != 0:
+        raise Unavailable(f"{result.argv[0]} failed:\n{result.errors[-2000:]}")
+
+
+FETCHED: dict[str, Callable[[], None]] = {"forky": _forky, "gomod": _gomod}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
