@@ -4,6 +4,8 @@
 import time
 from datetime import datetime, timedelta
 
+import pytest
+
 from tests.engines import processes
 from tests.engines.docker import Docker
 from tests.engines.images import IMAGE
@@ -18,9 +20,9 @@ POLITE = (
 DEAF = ("sh", "-c", "trap '' TERM; echo hello; while :; do sleep 0.1; done")
 
 
-def says_hello(docker: Docker, container: str) -> None:
-    """Wait until the script in a container has set its traps."""
-    until("hello", lambda: docker("logs", container).stdout == b"hello\n")
+def says_hello(docker: Docker, container: str, times: int = 1) -> None:
+    """Wait until the script in a container has set its traps, so often by now."""
+    until("hello", lambda: docker("logs", container).stdout == b"hello\n" * times)
 
 
 def when(text: str) -> datetime:
@@ -28,6 +30,7 @@ def when(text: str) -> datetime:
     return datetime.fromisoformat(text[:19] + "+00:00")
 
 
+@pytest.mark.core
 def test_stop_is_term_and_gives_time_to_end(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         with docker.container(argv=POLITE) as container:
@@ -51,6 +54,7 @@ def test_stop_kills_what_does_not_end_in_time(both: Both) -> None:
     assert both.same(scenario) == 137
 
 
+@pytest.mark.core
 def test_kill_sends_any_signal_and_kill_ends(both: Both) -> None:
     script = (
         "trap 'echo usr1' USR1; trap 'echo hup' HUP; echo hello;"
@@ -72,6 +76,7 @@ def test_kill_sends_any_signal_and_kill_ends(both: Both) -> None:
     assert both.same(scenario) == (137, 1, ["hello", "hup", "usr1"])
 
 
+@pytest.mark.core
 def test_inspect_tells_state_times_and_pid(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         began = datetime.fromtimestamp(int(time.time()), tz=None).astimezone()
@@ -94,9 +99,11 @@ def test_inspect_tells_state_times_and_pid(both: Both) -> None:
     ]
 
 
+@pytest.mark.storage
+@pytest.mark.core
 def test_restart_is_a_new_process_over_the_same_files(both: Both) -> None:
     script = (
-        "echo x >>/runs; echo hello; trap 'exit 0' TERM; while :; do sleep 0.1; done"
+        "trap 'exit 0' TERM; echo x >>/runs; echo hello; while :; do sleep 0.1; done"
     )
 
     def scenario(docker: Docker) -> object:
@@ -107,15 +114,18 @@ def test_restart_is_a_new_process_over_the_same_files(both: Both) -> None:
             second = docker.state(container)
             assert first["Pid"] != second["Pid"]
             assert first["StartedAt"] < second["StartedAt"]
+            # Without its trap it would hear no TERM, and stopping take its time.
+            says_hello(docker, container, times=2)
             docker("stop", container).ok()
             docker("start", container).ok()
-            until("it ran", lambda: len(docker("logs", container).lines) == 3)
+            says_hello(docker, container, times=3)
             runs = docker.exec(container, "cat", "/runs").ok().text
             return runs, docker.state(container)["Status"]
 
     assert both.same(scenario) == ("x\nx\nx", "running")
 
 
+@pytest.mark.core
 def test_a_restart_policy_starts_it_again(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         policy = ("--restart", "on-failure:2")
@@ -133,6 +143,7 @@ def test_a_restart_policy_starts_it_again(both: Both) -> None:
     assert both.same(scenario) == 3
 
 
+@pytest.mark.core
 def test_wait_ends_with_the_container_and_tells_its_code(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         with docker.container(argv=POLITE) as container:
@@ -145,6 +156,7 @@ def test_wait_ends_with_the_container_and_tells_its_code(both: Both) -> None:
     assert both.same(scenario) == (0, b"9\n")
 
 
+@pytest.mark.core
 def test_a_paused_container_stands_still_until_it_goes_on(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         with docker.container(argv=POLITE) as container:
@@ -158,6 +170,7 @@ def test_a_paused_container_stands_still_until_it_goes_on(both: Both) -> None:
     assert both.same(scenario) == ("paused", 1, "alive", "running")
 
 
+@pytest.mark.core
 def test_a_forced_removal_ends_a_running_container(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         container = docker.start(argv=DEAF)
@@ -178,6 +191,7 @@ def test_a_name_can_be_used_again_at_once(both: Both) -> None:
     assert both.same(scenario) == [0, 0, 0]
 
 
+@pytest.mark.core
 def test_stats_and_top_know_a_running_container(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         with docker.container() as container:
