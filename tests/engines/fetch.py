@@ -87,7 +87,11 @@ def _unpack_debian(suite: str, root: Path, *packages: str) -> None:
 def _gomod() -> None:
     _build(RUNC, "", cgo=True)
     _build(
-        CONTAINERD, "cmd/containerd", "cmd/ctr", "cmd/containerd-shim-runc-v2", cgo=False
+        CONTAINERD,
+        "cmd/containerd",
+        "cmd/ctr",
+        "cmd/containerd-shim-runc-v2",
+        cgo=False,
     )
     _build(MOBY, "cmd/dockerd", "cmd/docker-proxy", cgo=False)
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxlite_runtime.paths import host_layout
-from boxlite_runtime.progress import step
 from tests.engines import command
 
 #: Where system programs are; a docker client in /usr/local/bin is no engine.

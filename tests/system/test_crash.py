@@ -44,6 +44,7 @@ def ended(docker: Docker, container: str) -> int:
     return int(docker.state(container)["ExitCode"])
 
 
+@pytest.mark.core
 def test_a_killed_machine_ends_the_container_with_137(
     docker: Docker, pair: Pair
 ) -> None:
@@ -59,6 +60,7 @@ def test_a_killed_machine_ends_the_container_with_137(
         leftovers.none_left(pair, SOON)
 
 
+@pytest.mark.core
 def test_a_killed_shim_is_cleaned_up_by_the_engine(docker: Docker, pair: Pair) -> None:
     with docker.container("--volume", "/srv/volume", "--publish", "8080") as container:
         of(pair, container, "containerd-shim-boxlite").signal(signal.SIGKILL)

@@ -21,12 +21,14 @@ def inside(both: Both) -> Iterator[Inside]:
         yield running
 
 
+@pytest.mark.core
 def test_it_has_the_containers_environment_directory_and_name(inside: Inside) -> None:
     result = inside.sh("pwd; hostname; id; env | sort; ls /srv").ok()
     assert result.lines[:2] == ["/srv", "box"]
     assert "FROM=run" in result.lines
 
 
+@pytest.mark.core
 def test_user_directory_and_environment_are_as_asked(inside: Inside) -> None:
     result = inside.sh(
         "pwd; id; env | sort",
@@ -40,6 +42,7 @@ def test_user_directory_and_environment_are_as_asked(inside: Inside) -> None:
     assert "FROM=exec" in lines and "MORE=2 words" in lines
 
 
+@pytest.mark.core
 def test_stdin_goes_in_and_both_outputs_come_out_apart(inside: Inside) -> None:
     data = images.blob()[: 1 << 20]
     result = inside.sh("cat; cat /srv/noise >&2", "--interactive", stdin=data)
@@ -64,6 +67,7 @@ def test_an_end_by_a_signal_is_128_and_the_signal(
     assert inside.sh(f"kill -{signal} $$").code == code
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
@@ -108,6 +112,7 @@ def test_twenty_at_once_do_not_mix(inside: Inside) -> None:
         assert result == (number, out, b"e%d\n" % number * 3)
 
 
+@pytest.mark.core
 def test_a_detached_one_goes_on_by_itself(inside: Inside) -> None:
     def scenario(docker: Docker, container: str) -> bytes:
         script = "sleep 0.3; echo done >/tmp/detached"
@@ -139,6 +144,7 @@ def test_privileged_gives_all_capabilities_to_it_alone(inside: Inside) -> None:
     assert both.stdout != plain.stdout
 
 
+@pytest.mark.core
 def test_a_container_that_has_ended_takes_no_more(both: Both) -> None:
     def scenario(docker: Docker) -> int:
         with docker.container(argv=("true",)) as container:

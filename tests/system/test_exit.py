@@ -9,7 +9,10 @@ from tests.engines.images import IMAGE
 from tests.system.both import Both
 
 
-@pytest.mark.parametrize("code", [0, 1, 42, 255])
+@pytest.mark.core
+@pytest.mark.parametrize(
+    "code", [0, 1, pytest.param(42, marks=pytest.mark.storage), 255]
+)
 def test_the_exit_code_is_the_commands(both: Both, code: int) -> None:
     assert both.sh(f"exit {code}").code == code
 
@@ -30,6 +33,7 @@ def failure(docker: Docker, *words: str) -> tuple[Result, dict[str, object]]:
         return result, {key: state[key] for key in ("Status", "ExitCode", "Pid")}
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("command", "code", "reason"),
     [
@@ -51,6 +55,7 @@ def test_a_command_that_cannot_run_is_named_with_the_reason(
     assert both.same(scenario) == (code, b"")
 
 
+@pytest.mark.core
 def test_a_container_whose_command_is_absent_was_created_and_never_ran(
     both: Both,
 ) -> None:

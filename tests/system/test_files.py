@@ -67,6 +67,7 @@ def inside(both: Both, shared: Shared) -> Iterator[Inside]:
         docker("volume", "rm", f"named-{docker.runtime}-{id(docker)}")
 
 
+@pytest.mark.core
 def test_a_bind_is_the_same_files_both_ways(inside: Inside, shared: Shared) -> None:
     # What the host changes in a file that the guest knows may be seen a second later:
     # docs/explanation/limits.md, "Files".
@@ -139,6 +140,7 @@ def test_files_behave_as_files(inside: Inside) -> None:
     assert lines[:4] == ["ls: held: No such file or directory", "a", "123", "123more"]
 
 
+@pytest.mark.core
 def test_a_read_only_bind_is_read_and_not_written(
     inside: Inside, shared: Shared
 ) -> None:
@@ -152,6 +154,7 @@ def test_a_read_only_bind_is_read_and_not_written(
         assert [f.name for f in (shared.of(docker) / "ro").iterdir()] == ["file"]
 
 
+@pytest.mark.core
 def test_a_single_file_is_shared_without_its_siblings(
     inside: Inside, shared: Shared
 ) -> None:
@@ -171,6 +174,8 @@ def test_a_path_with_comma_and_space_is_bound(inside: Inside) -> None:
     assert inside.sh("cat /odd/file").ok().text == "odd"
 
 
+@pytest.mark.storage
+@pytest.mark.core
 def test_a_named_volume_outlives_its_container(both: Both, inside: Inside) -> None:
     inside.sh("echo kept >/named/file").ok()
 
@@ -181,6 +186,8 @@ def test_a_named_volume_outlives_its_container(both: Both, inside: Inside) -> No
     assert both.same(scenario) == "kept"
 
 
+@pytest.mark.storage
+@pytest.mark.core
 def test_an_anonymous_volume_starts_as_the_image_has_it(inside: Inside) -> None:
     result = inside.sh(
         "cat /srv/volume/seed; echo more >/srv/volume/more; ls /srv/volume"
@@ -188,6 +195,7 @@ def test_an_anonymous_volume_starts_as_the_image_has_it(inside: Inside) -> None:
     assert result.ok().lines == ["from the image", "more", "seed"]
 
 
+@pytest.mark.core
 def test_tmpfs_and_shm_have_the_size_and_mode_asked_for(inside: Inside) -> None:
     script = (
         "stat -c %a /scratch; df -P -k /scratch /dev/shm | awk 'NR>1 {print $2, $6}';"
@@ -201,6 +209,8 @@ def test_tmpfs_and_shm_have_the_size_and_mode_asked_for(inside: Inside) -> None:
     assert "Permission denied" in result.lines[-1]
 
 
+@pytest.mark.storage
+@pytest.mark.core
 def test_the_engine_copies_into_and_out_of_a_running_container(
     inside: Inside, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_machine_grows_with_what_its_container_asks(docker: Docker) -> None:
     assert int(total) * 1024 >= 900 * MIB, "the limit can never be reached"
 
 
+@pytest.mark.core
 def test_the_engine_is_told_of_a_kill_for_memory(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         # tail keeps the last line, and zeroes have none.

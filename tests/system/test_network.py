@@ -32,6 +32,7 @@ def inside(both: Both) -> Iterator[Inside]:
         yield running
 
 
+@pytest.mark.core
 def test_the_interface_is_as_docker_made_it(inside: Inside) -> None:
     def scenario(docker: Docker, container: str) -> list[str]:
         network = docker.inspect(container)["NetworkSettings"]
@@ -58,17 +59,20 @@ def test_loopback_is_up(inside: Inside) -> None:
     assert inside.sh("ping -c 1 -W 5 127.0.0.1 >/dev/null && echo up").text == "up"
 
 
+@pytest.mark.core
 def test_icmp_reaches_the_gateway(inside: Inside) -> None:
     script = f"ping -c 2 -W 5 {GATEWAY} | grep -o '2 packets received'"
     assert inside.sh(script).ok().text == "2 packets received"
 
 
+@pytest.mark.core
 def test_tcp_carries_every_byte_out_and_back(inside: Inside, pair: Pair) -> None:
     with servers.tcp(pair.network, GATEWAY, servers.send_back) as port:
         result = inside.sh(f"nc {GATEWAY} {port} </srv/blob | sha256sum")
     assert result.ok().text == f"{hashlib.sha256(images.blob()).hexdigest()}  -"
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("size", [1, 1472, 9000])
 def test_udp_carries_a_datagram_out_and_back(
     inside: Inside, pair: Pair, size: int
@@ -92,6 +96,7 @@ def published(docker: Docker, container: str, port: str) -> int:
     return int(ports[port][0]["HostPort"])
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("address", ["127.0.0.1", GATEWAY])
 def test_a_published_tcp_port_serves_the_host(
     inside: Inside, pair: Pair, address: str
@@ -107,6 +112,7 @@ def test_a_published_tcp_port_serves_the_host(
     assert inside.same(scenario)
 
 
+@pytest.mark.core
 def test_a_published_udp_port_serves_the_host(inside: Inside, pair: Pair) -> None:
     def scenario(docker: Docker, container: str) -> bytes:
         peer = (GATEWAY, published(docker, container, "8081/udp"))
@@ -115,6 +121,7 @@ def test_a_published_udp_port_serves_the_host(inside: Inside, pair: Pair) -> Non
     assert inside.same(scenario) == b"datagram"
 
 
+@pytest.mark.core
 def test_containers_reach_each_other(inside: Inside) -> None:
     def scenario(docker: Docker, container: str) -> str:
         address = docker.inspect(container)["NetworkSettings"]["IPAddress"]
@@ -124,12 +131,14 @@ def test_containers_reach_each_other(inside: Inside) -> None:
     assert inside.same(scenario) == f"{hashlib.sha256(images.blob()).hexdigest()}  -"
 
 
+@pytest.mark.core
 def test_names_are_asked_of_the_given_server(both: Both, pair: Pair) -> None:
     with servers.udp(pair.network, GATEWAY, servers.dns_answer("192.0.2.99"), port=53):
         result = both.sh("nslookup some.name.test", "--dns", GATEWAY)
     assert "Address: 192.0.2.99" in result.ok().text
 
 
+@pytest.mark.core
 def test_network_none_has_a_loopback_and_nothing_else(both: Both) -> None:
     script = (
         "ls /sys/class/net | grep -v -e tunl -e sit -e gre -e ip6tnl -e ifb;"
@@ -140,6 +149,7 @@ def test_network_none_has_a_loopback_and_nothing_else(both: Both) -> None:
     assert result.ok().lines == ["lo", "lo 127.0.0.1/8", "0", "up"]
 
 
+@pytest.mark.core
 def test_a_network_of_ones_own_gives_mtu_mac_and_address(both: Both) -> None:
     docker = both.reference
     made = docker(
@@ -168,6 +178,7 @@ def test_a_network_of_ones_own_gives_mtu_mac_and_address(both: Both) -> None:
     ]
 
 
+@pytest.mark.core
 def test_a_port_is_free_again_after_its_container(both: Both, pair: Pair) -> None:
     def scenario(docker: Docker) -> bytes:
         options = ("--publish", f"{GATEWAY}:18080:8080")
@@ -186,6 +197,7 @@ def test_a_port_is_free_again_after_its_container(both: Both, pair: Pair) -> Non
     assert both.same(scenario) == both.same(scenario) == b"not a program\n"
 
 
+@pytest.mark.core
 def test_twice_the_same_container_has_a_network_twice(both: Both) -> None:
     script = f"ping -c 1 -W 5 {GATEWAY} >/dev/null && echo reached"
 

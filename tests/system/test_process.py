@@ -11,6 +11,7 @@ SHOW = (
 )
 
 
+@pytest.mark.core
 def test_arguments_environment_directory_user_and_groups_are_as_asked(
     both: Both,
 ) -> None:
@@ -42,7 +43,11 @@ def test_without_options_it_is_root_in_the_root_directory(both: Both) -> None:
     assert "HOME=/root" in lines
 
 
-@pytest.mark.parametrize("user", ["1234", "1234:5678", "tester:users"])
+@pytest.mark.parametrize(
+    "user",
+    # The engine looks names up in the image's files.
+    ["1234", "1234:5678", pytest.param("tester:users", marks=pytest.mark.storage)],
+)
 def test_a_user_may_be_a_number_and_name_its_group(both: Both, user: str) -> None:
     lines = both.sh("id; echo $HOME", "--user", user).ok().lines
     assert lines[0].startswith("uid=")

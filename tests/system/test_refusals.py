@@ -32,6 +32,7 @@ def other(docker: Docker) -> Iterator[str]:
         yield container
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     "option", ["--network=host", "--pid=host", "--ipc=host", "--uts=host"]
 )

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The root filesystem, and the files the engine keeps in it."""
 
+import pytest
+
 from tests.engines.docker import Docker
 from tests.engines.images import IMAGE
 from tests.system.both import Both
 
 
+@pytest.mark.storage
+@pytest.mark.core
 def test_a_read_only_root_takes_writes_only_where_mounts_do(both: Both) -> None:
     result = both.sh(
         "touch /x; echo y >/etc/y; mkdir /tmp/z; echo in >/run/in && cat /run/in;"
@@ -19,6 +23,7 @@ def test_a_read_only_root_takes_writes_only_where_mounts_do(both: Both) -> None:
     assert result.errors.count("Read-only file system") >= 3
 
 
+@pytest.mark.core
 def test_hosts_hostname_and_resolv_conf_are_the_engines(both: Both) -> None:
     result = both.sh(
         "hostname; cat /etc/hostname; cat /etc/resolv.conf;"
@@ -55,6 +60,8 @@ def test_the_engines_files_change_in_a_running_container(both: Both) -> None:
     assert both.same(scenario) == ("192.0.2.8\tlater", "192.0.2.9 inner")
 
 
+@pytest.mark.storage
+@pytest.mark.core
 def test_a_commit_holds_what_the_container_wrote(both: Both) -> None:
     """``docker export`` is left out: Docker 26's own leaves a mount behind."""
 

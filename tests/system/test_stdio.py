@@ -5,6 +5,8 @@ import hashlib
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.engines import images
 from tests.engines.command import Result
 from tests.engines.docker import Docker
@@ -15,6 +17,7 @@ from tests.system.both import Both
 MEGABYTE = images.blob()[: 1 << 20]
 
 
+@pytest.mark.core
 def test_stdin_is_echoed_byte_for_byte_and_ends(both: Both) -> None:
     result = both.run("--interactive", IMAGE, "cat", stdin=MEGABYTE)
     assert result.code == 0 and result.stdout == MEGABYTE
@@ -31,6 +34,7 @@ def test_without_interactive_stdin_is_empty(both: Both) -> None:
     assert result.ok().lines[:1] == ["end"]
 
 
+@pytest.mark.core
 def test_stdout_and_stderr_are_apart_and_byte_exact(both: Both) -> None:
     # Both at once, so that one waiting for the other would show.
     result = both.sh("cat /srv/blob >&2 & cat /srv/noise; wait; exit 3")
@@ -38,11 +42,13 @@ def test_stdout_and_stderr_are_apart_and_byte_exact(both: Both) -> None:
     assert result.stdout == images.noise() and result.stderr == images.blob()
 
 
+@pytest.mark.core
 def test_a_burst_right_before_the_exit_arrives_whole(both: Both) -> None:
     result = both.run(IMAGE, "cat", "/srv/blob")
     assert result.code == 0 and result.stdout == images.blob()
 
 
+@pytest.mark.core
 def test_logs_hold_what_was_written_in_order_and_apart(both: Both) -> None:
     script = "for i in $(seq 2000); do echo out $i; echo err $i >&2; done; printf end"
 
@@ -57,6 +63,7 @@ def test_logs_hold_what_was_written_in_order_and_apart(both: Both) -> None:
     assert logs.stderr == b"".join(b"err %d\n" % i for i in numbers)
 
 
+@pytest.mark.core
 def test_stdin_outlives_the_client_that_wrote_to_it(both: Both) -> None:
     def attached(docker: Docker, container: str, line: bytes) -> bytes:
         with docker.background("attach", container, stdin=subprocess.PIPE) as client:

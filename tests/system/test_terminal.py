@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A container on a terminal behaves as a program on a terminal."""
 
+import pytest
+
 from tests.engines.command import Word
 from tests.engines.docker import Docker
 from tests.engines.images import IMAGE
@@ -32,6 +34,7 @@ RESIZE = (
 )
 
 
+@pytest.mark.core
 def test_the_size_of_the_window_follows_and_is_signalled(both: Both) -> None:
     def scenario(docker: Docker) -> int:
         words = ("run", "--rm", "-it", "--runtime", docker.runtime, IMAGE)
@@ -40,6 +43,7 @@ def test_the_size_of_the_window_follows_and_is_signalled(both: Both) -> None:
     assert both.same(scenario) == 6
 
 
+@pytest.mark.core
 def test_exec_has_a_terminal_of_its_own(both: Both) -> None:
     with both.containers() as inside:
         code = inside.same(
