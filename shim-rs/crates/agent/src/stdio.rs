@@ -23,7 +23,7 @@ use crate::process::ChildStdio;
 use crate::sys;
 
 /// Bytes carried at once.
-const CHUNK: usize = 32 << 10;
+const CHUNK: usize = 64 << 10;
 
 type Source = Arc<AsyncFd<OwnedFd>>;
 

@@ -10,7 +10,7 @@
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufWriter};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use yamux::{Config, Connection, Mode};
@@ -24,6 +24,12 @@ pub type Stream = Compat<yamux::Stream>;
 /// More streams than 50 execs with three streams each, as many relayed ones as there may be, and some to spare; bounds
 /// what a guest can make us hold.
 const MAX_STREAMS: usize = 512;
+
+/// Most bytes of one stream that go before another gets its turn: what a pipe holds. Each write wakes somebody on the
+/// other side of the machine's wall, so few and large ones carry more.
+const MAX_FRAME: usize = 64 << 10;
+/// Room for a frame with its header, so that both go in one write.
+const WRITE_BUFFER: usize = MAX_FRAME + 64;
 
 /// Why the multiplexer stopped or would not open a stream.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +84,7 @@ impl Opener {
 fn config() -> Config {
     let mut config = Config::default();
     config.set_max_num_streams(MAX_STREAMS);
+    config.set_split_send_size(MAX_FRAME);
     // The floor yamux allows: every stream may hold its 256 KiB and none may grow beyond what others leave.
     config.set_max_connection_receive_window(Some(MAX_STREAMS * yamux::DEFAULT_CREDIT as usize));
     config
@@ -108,6 +115,7 @@ where
 {
     let (requests, receiver) = mpsc::channel(16);
     let (accepted, incoming) = mpsc::unbounded_channel();
+    let channel = BufWriter::with_capacity(WRITE_BUFFER, channel);
     let connection = Connection::new(channel.compat(), config(), mode);
     let accept = move |stream| {
         // Where nobody takes streams, dropping it resets it.

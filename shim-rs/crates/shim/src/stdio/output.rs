@@ -74,17 +74,19 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 async fn read(mut stream: Stream, chunks: mpsc::UnboundedSender<Vec<u8>>, budget: Arc<Semaphore>) {
+    let mut buffer = vec![0; CHUNK];
     loop {
-        let mut chunk = Vec::with_capacity(CHUNK.min(8 << 10));
-        match stream.read_buf(&mut chunk).await {
+        let count = match stream.read(&mut buffer).await {
             Ok(0) => return,
-            Ok(_) => {}
+            Ok(count) => count,
             Err(error) => {
                 tracing::debug!(%error, "output stream broke");
                 return;
             }
-        }
-        let length = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        };
+        // As large as what is in it: a guest that writes byte by byte is not to fill the host with empty room.
+        let chunk = buffer[..count].to_vec();
+        let length = u32::try_from(count).unwrap_or(u32::MAX);
         match budget.acquire_many(length).await {
             Ok(permit) => permit.forget(),
             Err(_) => return,
