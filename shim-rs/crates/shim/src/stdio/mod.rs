@@ -23,6 +23,9 @@ use self::output::Output;
 use self::sink::Sink;
 use crate::error::TaskError;
 
+/// A reader who makes no room for as long as this is not reading.
+const STANDS_STILL: Duration = Duration::from_millis(500);
+
 /// What containerd named in Create or Exec; empty is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StdioPaths {
@@ -100,8 +103,9 @@ impl Stdio {
         }
     }
 
-    /// Waits until all the guest had to say is on this side, at most `deadline`.
-    /// From here on a reader who does not read cannot hold the guest any more.
+    /// Waits until all the guest had to say is on this side and with those who read it, at most `deadline`. From here
+    /// on a reader who does not read cannot hold the guest any more. One who does may close his end when he is told
+    /// that the process has ended, as containerd's own client does.
     pub async fn drained(&mut self, deadline: Duration) {
         for output in &self.outputs {
             output.stop_holding_back();
@@ -115,6 +119,13 @@ impl Stdio {
             tracing::warn!("the guest did not close its output in time, the rest is dropped");
         }
         self.input = None;
+        let all = async {
+            for output in &mut self.outputs {
+                output.handed_over(STANDS_STILL).await;
+            }
+        };
+        // One who is slow for longer has it later.
+        let _ = tokio::time::timeout(deadline, all).await;
     }
 
     /// Waits until the readers have everything, at most `deadline`; then their FIFOs are closed.

@@ -6,10 +6,11 @@
 //! the machine can go, whoever reads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use boxlite_protocol::mux::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::sink::Sink;
@@ -25,6 +26,8 @@ const CHUNK: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Output {
     budget: Arc<Semaphore>,
+    /// Changes whenever the sink took something.
+    taken: watch::Receiver<()>,
     reader: Option<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -34,8 +37,9 @@ impl Output {
         let budget = Arc::new(Semaphore::new(RUNNING_BUDGET));
         let (chunks, queued) = mpsc::unbounded_channel();
         let reader = tokio::spawn(read(stream, chunks, budget.clone()));
-        let writer = tokio::spawn(write(queued, sink, budget.clone()));
-        Self { budget, reader: Some(reader), writer: Some(writer) }
+        let (takes, taken) = watch::channel(());
+        let writer = tokio::spawn(write(queued, sink, budget.clone(), takes));
+        Self { budget, taken, reader: Some(reader), writer: Some(writer) }
     }
 
     pub(super) fn stop_holding_back(&self) {
@@ -48,6 +52,12 @@ impl Output {
             report(reader.await);
             self.reader = None;
         }
+    }
+
+    /// The FIFO has everything, or nobody has made room in it for as long as `patience`.
+    pub(super) async fn handed_over(&mut self, patience: Duration) {
+        // An error is the writer's end.
+        while let Ok(Ok(())) = tokio::time::timeout(patience, self.taken.changed()).await {}
     }
 
     /// The reader of the FIFO can have everything.
@@ -97,13 +107,29 @@ async fn read(mut stream: Stream, chunks: mpsc::UnboundedSender<Vec<u8>>, budget
     }
 }
 
-async fn write(mut queued: mpsc::UnboundedReceiver<Vec<u8>>, mut sink: Sink, budget: Arc<Semaphore>) {
+async fn write(
+    mut queued: mpsc::UnboundedReceiver<Vec<u8>>,
+    mut sink: Sink,
+    budget: Arc<Semaphore>,
+    takes: watch::Sender<()>,
+) {
     let mut broken = false;
     while let Some(chunk) = queued.recv().await {
-        // A broken sink must not stop the process: what it writes from here on goes nowhere, as with a closed log.
-        if !broken && let Err(error) = sink.write_all(&chunk).await {
-            tracing::warn!(%error, "output cannot be written, the rest is dropped");
-            broken = true;
+        let mut left = chunk.as_slice();
+        while !broken && !left.is_empty() {
+            let written = match sink.write(left).await {
+                Ok(0) => Err(std::io::ErrorKind::WriteZero.into()),
+                other => other,
+            };
+            match written {
+                Ok(count) => left = left.get(count..).unwrap_or_default(),
+                // This must not stop the process: what it writes from here on goes nowhere, as with a closed log.
+                Err(error) => {
+                    tracing::warn!(%error, "output cannot be written, the rest is dropped");
+                    broken = true;
+                }
+            }
+            takes.send_replace(());
         }
         budget.add_permits(chunk.len());
     }

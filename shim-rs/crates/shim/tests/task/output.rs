@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What processes write: all of it, apart, and nobody held up by a reader who does not read.
 
+use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use containerd_shim_protos::api::Status;
 
@@ -87,6 +90,31 @@ async fn a_reader_that_does_not_read_stops_nothing_else() {
     assert_eq!(container.status().await, Status::RUNNING);
     container.kill(9).await;
     assert_eq!(container.wait().await, 137);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_has_it_before_the_end_is_told() {
+    const FIFO: usize = 64 << 10;
+    let shim = Shim::start().await;
+    let bundle = shim.bundle("c").args(&["head", "-c", "2097152", "/dev/zero"]).nobody_reads();
+    let container = shim.create(&bundle).await;
+    let path = container.fifos.stdout.clone().unwrap();
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = read.clone();
+    std::thread::spawn(move || {
+        let mut fifo = std::fs::File::open(path).unwrap();
+        let mut buffer = vec![0; FIFO];
+        while let Ok(length @ 1..) = fifo.read(&mut buffer) {
+            count.fetch_add(length, Ordering::SeqCst);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    });
+    container.start().await;
+    assert_eq!(container.wait().await, 0);
+    // containerd's own client closes its end now: all but what is in the FIFO is its already.
+    let read = read.load(Ordering::SeqCst);
+    assert!(read + 2 * FIFO >= 2 * MIB, "{read} bytes were read");
+    container.delete().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
