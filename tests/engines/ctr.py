@@ -56,8 +56,8 @@ class Ctr:
         return command.run(self.argv(*words), stdin=stdin, timeout=timeout)
 
     def name(self) -> str:
-        """Return a new container name."""
-        name = f"{self.runtime}-{next(_serial)}"
+        """Return a new container name, which no other pair of this host has."""
+        name = f"{self.namespace}-{self.runtime}-{next(_serial)}"
         self.pair.names.add(name)
         return name
 
