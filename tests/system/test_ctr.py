@@ -23,7 +23,7 @@ Ctrs = tuple[Ctr, Ctr]
 IDLE = ("sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.1; done")
 
 #: ctr may give up a process's output that ends before ctr has opened it, with
-#: runc as well; so what is executed here stays until its output was fetched.
+#: runc as well; so what runs among others stays until its output was fetched.
 LINGER = "sleep 0.3"
 
 
@@ -195,7 +195,8 @@ def test_containers_started_together_all_run(ctrs: Ctrs, count: int) -> None:
         results: list[bytes] = [b""] * count
 
         def one(number: int) -> None:
-            results[number] = ctr.run("echo", str(number)).stdout
+            script = f"echo {number}; {LINGER}"
+            results[number] = ctr.run("sh", "-c", script).stdout
 
         threads = [threading.Thread(target=one, args=(n,)) for n in range(count)]
         for thread in threads:

@@ -143,7 +143,6 @@ def test_a_restart_policy_starts_it_again(both: Both) -> None:
     assert both.same(scenario) == 3
 
 
-@pytest.mark.core
 def test_wait_ends_with_the_container_and_tells_its_code(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         with docker.container(argv=POLITE) as container:

@@ -121,7 +121,6 @@ def test_a_published_udp_port_serves_the_host(inside: Inside, pair: Pair) -> Non
     assert inside.same(scenario) == b"datagram"
 
 
-@pytest.mark.core
 def test_containers_reach_each_other(inside: Inside) -> None:
     def scenario(docker: Docker, container: str) -> str:
         address = docker.inspect(container)["NetworkSettings"]["IPAddress"]
@@ -178,7 +177,6 @@ def test_a_network_of_ones_own_gives_mtu_mac_and_address(both: Both) -> None:
     ]
 
 
-@pytest.mark.core
 def test_a_port_is_free_again_after_its_container(both: Both, pair: Pair) -> None:
     def scenario(docker: Docker) -> bytes:
         options = ("--publish", f"{GATEWAY}:18080:8080")

@@ -11,7 +11,6 @@ SHOW = (
 )
 
 
-@pytest.mark.core
 def test_arguments_environment_directory_user_and_groups_are_as_asked(
     both: Both,
 ) -> None:

@@ -42,7 +42,6 @@ def test_stdout_and_stderr_are_apart_and_byte_exact(both: Both) -> None:
     assert result.stdout == images.noise() and result.stderr == images.blob()
 
 
-@pytest.mark.core
 def test_a_burst_right_before_the_exit_arrives_whole(both: Both) -> None:
     result = both.run(IMAGE, "cat", "/srv/blob")
     assert result.code == 0 and result.stdout == images.blob()
