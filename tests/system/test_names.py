@@ -46,6 +46,7 @@ def web(both: Both, network: str, request: pytest.FixtureRequest) -> Iterator[st
         yield container
 
 
+@pytest.mark.core
 def test_containers_are_reached_by_name_and_alias(
     both: Both, network: str, web: str
 ) -> None:
@@ -66,6 +67,7 @@ def test_an_unknown_name_is_unknown_at_once(
     assert int(result.ok().text) > 0
 
 
+@pytest.mark.core
 def test_names_outside_are_asked_of_the_given_server(
     both: Both, network: str, pair: Pair
 ) -> None:

@@ -31,6 +31,7 @@ def ps(*words: str) -> int:
     return int(left.value.code or 0)
 
 
+@pytest.mark.core
 def test_a_containers_processes_are_told_by_its_name(
     docker: Docker, capsys: pytest.CaptureFixture[str]
 ) -> None:

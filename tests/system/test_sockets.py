@@ -48,6 +48,7 @@ def inside(both: Both, service: Path) -> Iterator[Inside]:
         yield running
 
 
+@pytest.mark.core
 def test_it_carries_every_byte_and_the_end_of_one_side(inside: Inside) -> None:
     # The service answers only once it has seen the end of what was said.
     result = inside.exec("probe", "unix", INSIDE, options=["-i"], stdin=images.blob())
