@@ -11,6 +11,7 @@ from boxlite_runtime import cli
 from tests.engines.ctr import Ctr
 from tests.engines.docker import IDLE, Docker
 from tests.engines.pair import Pair
+from tests.engines.waiting import until
 
 pytestmark = pytest.mark.boxlite_only
 
@@ -36,6 +37,7 @@ def test_a_containers_processes_are_told_by_its_name(
     docker: Docker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with docker.container("--user", "1000", argv=IDLE) as container:
+        until("its shell sleeps", lambda: docker.exec(container, "pidof", "sleep").text)
         name = docker("inspect", "--format", "{{.Name}}", container).ok().text
         for word in (name.removeprefix("/"), container[:12]):
             assert ps(word, "--json") == 0
