@@ -9,9 +9,9 @@ from tests.engines.images import IMAGE
 from tests.system.both import Both
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(
-    "code", [0, 1, pytest.param(42, marks=pytest.mark.storage), 255]
+    "code",
+    [0, 1, pytest.param(42, marks=[pytest.mark.core, pytest.mark.storage]), 255],
 )
 def test_the_exit_code_is_the_commands(both: Both, code: int) -> None:
     assert both.sh(f"exit {code}").code == code
@@ -33,11 +33,15 @@ def failure(docker: Docker, *words: str) -> tuple[Result, dict[str, object]]:
         return result, {key: state[key] for key in ("Status", "ExitCode", "Pid")}
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(
     ("command", "code", "reason"),
     [
-        ("absent", 127, "executable file not found in $PATH"),
+        pytest.param(
+            "absent",
+            127,
+            "executable file not found in $PATH",
+            marks=pytest.mark.core,
+        ),
         ("/srv/absent", 127, "no such file or directory"),
         ("/srv/readonly", 126, "permission denied"),
         ("/srv", 126, "permission denied"),

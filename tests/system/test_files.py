@@ -154,7 +154,6 @@ def test_a_read_only_bind_is_read_and_not_written(
         assert [f.name for f in (shared.of(docker) / "ro").iterdir()] == ["file"]
 
 
-@pytest.mark.core
 def test_a_single_file_is_shared_without_its_siblings(
     inside: Inside, shared: Shared
 ) -> None:

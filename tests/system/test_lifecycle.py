@@ -99,7 +99,6 @@ def test_inspect_tells_state_times_and_pid(both: Both) -> None:
     ]
 
 
-@pytest.mark.storage
 @pytest.mark.core
 def test_restart_is_a_new_process_over_the_same_files(both: Both) -> None:
     script = (

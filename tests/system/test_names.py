@@ -67,7 +67,6 @@ def test_an_unknown_name_is_unknown_at_once(
     assert int(result.ok().text) > 0
 
 
-@pytest.mark.core
 def test_names_outside_are_asked_of_the_given_server(
     both: Both, network: str, pair: Pair
 ) -> None:

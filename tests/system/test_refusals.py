@@ -32,9 +32,14 @@ def other(docker: Docker) -> Iterator[str]:
         yield container
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(
-    "option", ["--network=host", "--pid=host", "--ipc=host", "--uts=host"]
+    "option",
+    [
+        pytest.param("--network=host", marks=pytest.mark.core),
+        "--pid=host",
+        "--ipc=host",
+        "--uts=host",
+    ],
 )
 def test_a_namespace_of_the_host_is_refused(docker: Docker, option: str) -> None:
     said = refused(docker, option).errors

@@ -43,7 +43,6 @@ def test_the_size_of_the_window_follows_and_is_signalled(both: Both) -> None:
     assert both.same(scenario) == 6
 
 
-@pytest.mark.core
 def test_exec_has_a_terminal_of_its_own(both: Both) -> None:
     with both.containers() as inside:
         code = inside.same(
