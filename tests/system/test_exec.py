@@ -89,7 +89,7 @@ def test_a_command_that_cannot_run_is_named_with_the_reason(
     assert inside.same(scenario) in (126, 127)
 
 
-def test_twenty_at_once_do_not_mix(inside: Inside) -> None:
+def test_fifty_at_once_do_not_mix(inside: Inside) -> None:
     def one(docker: Docker, container: str, number: int) -> tuple[int, bytes, bytes]:
         result = docker.exec(
             "--interactive",
@@ -102,8 +102,8 @@ def test_twenty_at_once_do_not_mix(inside: Inside) -> None:
         return result.code, result.stdout, result.stderr
 
     def scenario(docker: Docker, container: str) -> list[tuple[int, bytes, bytes]]:
-        with ThreadPoolExecutor(20) as pool:
-            return list(pool.map(lambda n: one(docker, container, n), range(20)))
+        with ThreadPoolExecutor(50) as pool:
+            return list(pool.map(lambda n: one(docker, container, n), range(50)))
 
     for number, result in enumerate(inside.same(scenario)):
         out = b"in %d\n" % number + b"".join(
