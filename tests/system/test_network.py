@@ -205,3 +205,59 @@ def test_twice_the_same_container_has_a_network_twice(both: Both) -> None:
             return [docker("start", "-a", container).ok().text for _ in range(2)]
 
     assert both.same(scenario) == ["reached", "reached"]
+
+
+def test_a_network_attached_to_a_running_container_is_there(
+    both: Both, pair: Pair
+) -> None:
+    script = "ip -o -4 addr | awk '{print $2, $4}'; ip route | sort"
+    docker = both.reference
+    docker("network", "create", "--subnet", "10.211.9.0/24", "later").ok()
+
+    def scenario(docker: Docker) -> list[list[str]]:
+        def links(count: int) -> list[str]:
+            def look() -> list[str]:
+                lines = docker.exec(container, "sh", "-c", script).ok().lines
+                found = [line for line in lines if line.startswith(("lo ", "eth"))]
+                return lines if len(found) == count else []
+
+            return until(f"{count} links", look)
+
+        with docker.container("--network", "none") as container:
+            docker("network", "disconnect", "none", container).ok()
+            told = [links(1)]
+            for network in ("bridge", "later"):
+                docker("network", "connect", network, container).ok()
+                told.append(links(len(told) + 1))
+            ping = f"ping -c 1 -W 5 10.211.9.1 && ping -c 1 -W 5 {GATEWAY}"
+            docker.exec(container, "sh", "-c", ping).ok()
+            docker("network", "disconnect", "bridge", container).ok()
+            told.append(links(2))
+            docker.exec(container, "ping", "-c", "1", "-W", "5", "10.211.9.1").ok()
+        return told
+
+    try:
+        both.same(scenario)
+    finally:
+        docker("network", "rm", "later").ok()
+
+
+def test_a_connection_outlives_a_network_attached_beside_it(
+    both: Both, pair: Pair
+) -> None:
+    docker = both.reference
+    docker("network", "create", "--subnet", "10.211.9.0/24", "later").ok()
+
+    def scenario(docker: Docker) -> bytes:
+        talk = f"{{ cat /srv/readonly; sleep 2; cat /srv/readonly; }} | nc {GATEWAY}"
+        with servers.tcp(pair.network, GATEWAY, servers.send_back) as port:
+            argv = ("sh", "-c", f"{talk} {port}")
+            with docker.container(argv=argv) as container:
+                docker("network", "connect", "later", container).ok()
+                docker.wait(container)
+                return docker("logs", container).ok().stdout
+
+    try:
+        assert both.same(scenario) == b"not a program\n" * 2
+    finally:
+        docker("network", "rm", "later").ok()

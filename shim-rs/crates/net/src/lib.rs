@@ -14,9 +14,11 @@
 //! 3. a thread calls [`Namespace::enter`] and starts the VMM, so that `/proc/<vmm>/ns/net` is the container's
 //! 4. the engine builds its network
 //! 5. [`scan`], once; then [`redirect`] for each link found, and [`let_answers_in`] where an engine's resolver was
+//! 6. [`Changes`] tells when to scan again: an engine may attach networks to a container that runs
 //!
 //! Nothing has to be undone: a tap goes with its descriptors or with a namespace of ours, and that with its last user.
 
+mod changes;
 mod error;
 mod layout;
 mod namespace;
@@ -27,6 +29,7 @@ mod scan;
 mod sys;
 mod tap;
 
+pub use changes::Changes;
 pub use error::NetError;
 pub use layout::{Address, Layout, Link, Neighbor, Route};
 pub use namespace::Namespace;

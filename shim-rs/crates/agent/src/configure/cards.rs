@@ -2,7 +2,8 @@
 //! The guest's network devices: which have a driver, which stands for which interface, and what they are called.
 //!
 //! Device n is the one whose permanent address ends in n. Order: [`Cards::prepare`] at boot; [`Cards::connect`] gives
-//! drivers to the cards that are needed and none to others, frees names, and has [`network`] do the rest.
+//! drivers to the cards that are needed and none to others, frees names, and has [`network`] do the rest. It may be
+//! called again when the engine's network has changed: what is as it was is left as it is.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -84,24 +85,29 @@ impl Device {
 /// Gives a driver to each NIC that an interface needs, and takes it off the others.
 fn find(netlink: &Netlink, network: &Network, known: &mut BTreeMap<u32, Device>) -> Result<(), Fault> {
     let wanted = |number: &u32| network.interfaces.iter().any(|interface| interface.nic == *number);
-    let complete = |known: &BTreeMap<u32, Device>| {
-        network.interfaces.iter().all(|interface| known.contains_key(&interface.nic))
+    let idle: Vec<u32> = known.keys().copied().filter(|number| !wanted(number)).collect();
+    for number in idle {
+        if let Some(device) = known.remove(&number) {
+            nics::release(&device.name)?;
+        }
+    }
+    let missing = |known: &BTreeMap<u32, Device>| {
+        network.interfaces.iter().any(|interface| !known.contains_key(&interface.nic))
     };
-    if complete(known) && known.keys().all(wanted) {
+    if !missing(known) {
         return Ok(());
     }
-    nics::park(None)?;
-    known.clear();
     for name in nics::parked()? {
-        if complete(known) {
-            break;
-        }
         nics::bind(&name)?;
-        let now = devices(netlink)?;
-        if now.len() > known.len() && now.keys().all(wanted) {
-            *known = now;
+        let mut fresh = devices(netlink)?;
+        fresh.retain(|number, _| !known.contains_key(number));
+        if fresh.keys().all(wanted) {
+            known.append(&mut fresh);
         } else {
             nics::unbind(&name)?;
+        }
+        if !missing(known) {
+            break;
         }
     }
     Ok(())

@@ -3,7 +3,8 @@
 //! the engine made for it and no others. The first keeps its driver, for nearly every container needs one, and giving
 //! it one takes an emulated guest 40 ms.
 //!
-//! Order: [`park`] all but the first once at boot; [`parked`] and [`bind`], or [`park`] all, when the network is known.
+//! Order: [`park`] all but the first once at boot; [`parked`] and [`bind`], or [`park`] all, when the network is known;
+//! [`release`] and the same again when it changes.
 
 use std::fs;
 
@@ -52,6 +53,13 @@ pub(super) fn bind(name: &str) -> Result<(), Fault> {
 /// Takes a NIC's driver off.
 pub(super) fn unbind(name: &str) -> Result<(), Fault> {
     fs::write(format!("{DRIVER}/unbind"), name).trying(|| format!("unbind NIC {name}"))
+}
+
+/// Takes the driver off the NIC an interface stands for, which goes with it.
+pub(super) fn release(interface: &str) -> Result<(), Fault> {
+    let device = fs::read_link(format!("/sys/class/net/{interface}/device"));
+    let device = device.trying(|| format!("find the NIC of {interface}"))?;
+    unbind(&device.file_name().unwrap_or_default().to_string_lossy())
 }
 
 fn all() -> Result<Vec<String>, Fault> {

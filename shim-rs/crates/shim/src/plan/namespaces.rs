@@ -67,7 +67,8 @@ pub(super) fn compile(
     let namespaces = namespaces.map_or(&[][..], Vec::as_slice);
     check_unique(namespaces)?;
     let named = |typ| namespaces.iter().find(|namespace| namespace.typ() == typ).map(path_of);
-    let find = |typ| named(typ).or(if author == Author::Hand { Some(None) } else { None });
+    let left_out = (author == Author::Hand).then_some(None);
+    let find = |typ| named(typ).or(left_out);
     match named(Type::Mount) {
         Some(None) => {}
         _ => return Err(Refusal::invalid("linux.namespaces", "a container needs a new mount namespace")),

@@ -1,48 +1,158 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From what the engine built in the namespace to what the guest is told.
 //!
-//! Pure but for [`connect`], which scans once and redirects; `--network none` finds nothing and does nothing.
+//! [`join`] scans and redirects; `--network none` finds nothing and does nothing. An engine may attach networks to a
+//! container that runs, and take them away: [`follow`] joins again when the namespace says that something changed.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
-use boxlite_net::{Layout, Namespace};
+use boxlite_net::{Changes, Layout, Namespace};
 use boxlite_protocol::network;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
+use super::Task;
 use crate::error::TaskError;
 
+/// Which NIC each link has, by the link's index.
+type Nics = BTreeMap<u32, u32>;
+
 /// A network that is joined to the machine.
-#[derive(Debug)]
-pub(super) struct Connected {
-    /// For the guest.
-    pub(super) described: network::Network,
-    /// Where the engine answers for names.
-    pub(super) resolver: Option<Ipv4Addr>,
+#[derive(Debug, Clone)]
+pub(super) struct Joined {
+    /// What was found.
+    layout: Layout,
+    nics: Nics,
 }
 
-/// Scans the namespace, joins each link to a NIC, and says what the guest must repeat. Blocking, milliseconds.
-pub(super) fn connect(namespace: &Namespace, nics: u32) -> Result<Connected, TaskError> {
+impl Joined {
+    /// For the guest.
+    pub(super) fn described(&self) -> network::Network {
+        describe(&self.layout, &self.nics)
+    }
+
+    /// Where the engine answers for names.
+    pub(super) fn resolver(&self) -> Option<Ipv4Addr> {
+        self.layout.resolver
+    }
+}
+
+/// Scans the namespace, and joins each link to a NIC that was not joined `before`. Blocking, milliseconds.
+pub(super) fn join(
+    namespace: &Namespace,
+    room: u32,
+    before: Option<&Joined>,
+) -> Result<Option<Joined>, TaskError> {
     let layout = boxlite_net::scan(namespace).map_err(TaskError::launch("scanning the network namespace"))?;
+    if before.is_some_and(|before| before.layout == layout) {
+        return Ok(None);
+    }
+    let none = Nics::new();
+    let known = before.map_or(&none, |before| &before.nics);
+    let nics = assign(known, &layout, room)?;
+    let had_resolver = before.is_some_and(|before| before.layout.resolver.is_some());
+    for link in &layout.links {
+        let Some(&nic) = nics.get(&link.index) else { continue };
+        let new = known.get(&link.index) != Some(&nic);
+        if new {
+            boxlite_net::redirect(namespace, link, nic)
+                .map_err(TaskError::launch("redirecting the network"))?;
+        }
+        if layout.resolver.is_some() && (new || !had_resolver) {
+            // Without it the names of the network itself are answered, which is most of what a resolver is for.
+            if let Err(error) = boxlite_net::let_answers_in(namespace, link, nic) {
+                let error = crate::error::chain(&error);
+                tracing::warn!(error, link = link.name, "only names of the network will be answered");
+            }
+        }
+    }
+    Ok(Some(Joined { layout, nics }))
+}
+
+/// Each link keeps the NIC it has; a new one gets the first that is free.
+fn assign(known: &Nics, layout: &Layout, room: u32) -> Result<Nics, TaskError> {
     let wanted = layout.links.len();
-    if wanted > nics as usize {
+    if wanted > room as usize {
         return Err(TaskError::Invalid {
             what: format!(
-                "the container has {wanted} network interfaces and its machine room for {nics}; \
+                "the container has {wanted} network interfaces and its machine room for {room}; \
                  set machine.nics = {wanted} in /etc/boxlite/config.toml"
             ),
         });
     }
-    for (index, link) in (0..nics).zip(&layout.links) {
-        boxlite_net::redirect(namespace, link, index)
-            .map_err(TaskError::launch("redirecting the network"))?;
-        // Without it the names of the network itself are answered, which is most of what a resolver is for.
-        if layout.resolver.is_some()
-            && let Err(error) = boxlite_net::let_answers_in(namespace, link, index)
-        {
-            let error = crate::error::chain(&error);
-            tracing::warn!(error, link = link.name, "only names of the network will be answered");
+    let indices: Vec<u32> = layout.links.iter().map(|link| link.index).collect();
+    let mut nics: Nics = known
+        .iter()
+        .filter(|(index, _)| indices.contains(index))
+        .map(|(index, nic)| (*index, *nic))
+        .collect();
+    for index in indices {
+        if !nics.contains_key(&index) {
+            let free = (0..room).find(|nic| !nics.values().any(|taken| taken == nic));
+            nics.extend(free.map(|nic| (index, nic)));
         }
     }
-    Ok(Connected { described: describe(&layout), resolver: layout.resolver })
+    Ok(nics)
+}
+
+/// Has the guest follow what the engine changes in the network of a container that runs, until its machine ends.
+pub(super) fn follow(task: &Arc<Task>, changes: Changes, joined: Joined) {
+    let task = task.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            followed = keep_up(&task, changes, joined) => {
+                if let Err(error) = followed {
+                    let error = crate::error::chain(&error);
+                    tracing::warn!(id = task.id, error, "changes of the network are not followed any more");
+                }
+            }
+            _ = task.machine.exited() => {}
+        }
+    });
+}
+
+async fn keep_up(task: &Arc<Task>, changes: Changes, mut joined: Joined) -> Result<(), TaskError> {
+    let changes = watched(changes).map_err(TaskError::launch("watching the network"))?;
+    loop {
+        changes.readable().await.map_err(TaskError::launch("watching the network"))?.clear_ready();
+        if !changes.get_ref().forget().map_err(TaskError::launch("watching the network"))? {
+            continue;
+        }
+        match rejoin(task, &joined).await {
+            Ok(Some(now)) => joined = now,
+            Ok(None) => {}
+            // The engine may have more to say, and what it has said will be looked at again then.
+            Err(error) => {
+                let error = crate::error::chain(&error);
+                tracing::warn!(id = task.id, error, "a change of the network did not reach the guest");
+            }
+        }
+    }
+}
+
+async fn rejoin(task: &Arc<Task>, joined: &Joined) -> Result<Option<Joined>, TaskError> {
+    let (namespace, room, before) = (task.network.clone(), task.nics, joined.clone());
+    let joining = tokio::task::spawn_blocking(move || join(&namespace, room, Some(&before)));
+    let Some(now) = joining.await.map_err(TaskError::launch("the network thread"))?? else {
+        return Ok(None);
+    };
+    if let Some(address) = now.resolver() {
+        task.relays.resolve_in(task.network.clone(), address);
+    }
+    task.guest().await?.connect_network(&now.described()).await?;
+    tracing::info!(id = task.id, links = now.layout.links.len(), "the network has changed");
+    Ok(Some(now))
+}
+
+/// Registers the watch with the runtime.
+#[expect(unsafe_code, reason = "tokio asks for a promise that the descriptor stays the same")]
+fn watched(changes: Changes) -> std::io::Result<AsyncFd<Changes>> {
+    // SAFETY: Changes owns its descriptor, returns the same one for all its life and closes it only when dropped; the
+    // AsyncFd owns it and is never taken apart.
+    unsafe { AsyncFd::register_with_interest(changes, Interest::READABLE) }
+        .map_err(|error| error.into_parts().1)
 }
 
 fn bytes(ip: IpAddr) -> Vec<u8> {
@@ -52,10 +162,10 @@ fn bytes(ip: IpAddr) -> Vec<u8> {
     }
 }
 
-fn describe(layout: &Layout) -> network::Network {
-    let interfaces = (0..).zip(&layout.links).map(|(nic, link)| network::Interface {
+fn describe(layout: &Layout, nics: &Nics) -> network::Network {
+    let interfaces = layout.links.iter().map(|link| network::Interface {
         name: link.name.clone(),
-        nic,
+        nic: nics.get(&link.index).copied().unwrap_or_default(),
         mac: link.mac.to_vec(),
         mtu: link.mtu,
         ipv6: link.ipv6,
@@ -96,5 +206,41 @@ fn describe(layout: &Layout) -> network::Network {
         neighbors: neighbors.collect(),
         resolver: layout.resolver.map(|address| address.octets().to_vec()).unwrap_or_default(),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use boxlite_net::Link;
+
+    use super::*;
+
+    fn layout(indices: &[u32]) -> Layout {
+        let link = |index: &u32| Link {
+            index: *index,
+            name: format!("eth{index}"),
+            mac: [2; 6],
+            mtu: 1500,
+            ipv6: false,
+            addresses: Vec::new(),
+        };
+        Layout { links: indices.iter().map(link).collect(), ..Layout::default() }
+    }
+
+    #[test]
+    fn a_link_keeps_its_nic_whatever_comes_and_goes() {
+        let first = assign(&Nics::new(), &layout(&[7]), 2).unwrap();
+        assert_eq!(first, Nics::from([(7, 0)]));
+        let both = assign(&first, &layout(&[5, 7]), 2).unwrap();
+        assert_eq!(both, Nics::from([(7, 0), (5, 1)]));
+        let second = assign(&both, &layout(&[5]), 2).unwrap();
+        assert_eq!(second, Nics::from([(5, 1)]));
+        assert_eq!(assign(&second, &layout(&[5, 9]), 2).unwrap(), Nics::from([(5, 1), (9, 0)]));
+    }
+
+    #[test]
+    fn more_links_than_nics_are_refused_with_the_key() {
+        let error = assign(&Nics::new(), &layout(&[1, 2, 3]), 2).unwrap_err().to_string();
+        assert!(error.contains("machine.nics = 3"), "{error}");
     }
 }

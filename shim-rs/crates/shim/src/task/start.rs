@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use boxlite_net::Changes;
 use boxlite_protocol::agent::ConfigureRequest;
-use boxlite_protocol::network::Network;
 use boxlite_protocol::stream::Kind;
 use containerd_shim_protos::events::task::{TaskExecStarted, TaskStart};
 
+use super::network::Joined;
 use super::process::Process;
 use super::state::{Exit, ProcessState};
 use super::{NEVER_RAN, Task, exit, network};
@@ -87,9 +88,10 @@ impl Task {
         }
     }
 
-    async fn start_init(&self) -> Result<(), TaskError> {
+    async fn start_init(self: &Arc<Self>) -> Result<(), TaskError> {
         let began = Instant::now();
-        let network = self.connect_network().await?;
+        let (changes, joined) = self.join_network().await?;
+        let network = joined.described();
         let t_scan = began.elapsed();
         let guest = match tokio::time::timeout(BOOT, self.guest()).await {
             Ok(guest) => guest?,
@@ -110,6 +112,7 @@ impl Task {
             guest.resize(&self.id, "", rows, columns).await?;
         }
         guest.start(&self.id).await?;
+        network::follow(self, changes, joined);
         tracing::info!(id = self.id, ?t_scan, ?t_guest, ?t_container, t_start = ?began.elapsed(),
             t_total = ?self.created.elapsed(), "started");
         let state = self.hook_state("running", self.pid());
@@ -149,15 +152,20 @@ impl Task {
         guest.create(plan).await
     }
 
-    async fn connect_network(&self) -> Result<Network, TaskError> {
+    /// Joins the network as the engine has made it, and from before that watches for what it changes later.
+    async fn join_network(&self) -> Result<(Changes, Joined), TaskError> {
         let (namespace, nics) = (self.network.clone(), self.nics);
-        let connected = tokio::task::spawn_blocking(move || network::connect(&namespace, nics))
-            .await
-            .map_err(TaskError::launch("the network thread"))??;
-        if let Some(address) = connected.resolver {
+        let joining = tokio::task::spawn_blocking(move || {
+            let watched = Changes::watch(&namespace).map_err(TaskError::launch("watching the network"))?;
+            network::join(&namespace, nics, None).map(|joined| joined.map(|joined| (watched, joined)))
+        });
+        let joined = joining.await.map_err(TaskError::launch("the network thread"))??;
+        let (changes, joined) =
+            joined.ok_or_else(|| self.gone("its network was joined before".to_owned()))?;
+        if let Some(address) = joined.resolver() {
             self.relays.resolve_in(self.network.clone(), address);
         }
-        Ok(connected.described)
+        Ok((changes, joined))
     }
 
     async fn configure(&self, guest: &Guest) -> Result<(), TaskError> {
