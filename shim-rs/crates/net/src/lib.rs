@@ -35,5 +35,7 @@ pub use layout::{Address, Layout, Link, Neighbor, Route};
 pub use namespace::Namespace;
 pub use redirect::redirect;
 pub use resolver::let_answers_in;
+#[cfg(feature = "fuzzing")]
+pub use scan::layout_of;
 pub use scan::scan;
 pub use tap::{open_tap, tap_name};

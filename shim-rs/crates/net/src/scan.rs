@@ -46,3 +46,25 @@ pub fn scan(ns: &Namespace) -> Result<Layout, NetError> {
     })??;
     Ok(Layout { resolver, ..parse::layout(&dumps)? })
 }
+
+/// What [`scan`] makes of the messages of one datagram, whichever dump each is from. For shim-rs/fuzz.
+///
+/// # Errors
+/// A message that does not hold what its kind promises.
+#[cfg(feature = "fuzzing")]
+pub fn layout_of(datagram: &[u8]) -> Result<Layout, NetError> {
+    // RTM_NEWLINK is RTM_GETLINK less 2, and so are the others (linux/rtnetlink.h).
+    const NEW_TO_GET: u16 = 2;
+    let mut dumps = Dumps::default();
+    for (header, body) in crate::netlink::split(datagram) {
+        let dump = match header.kind.wrapping_add(NEW_TO_GET) {
+            RTM_GETLINK => &mut dumps.links,
+            RTM_GETADDR => &mut dumps.addresses,
+            RTM_GETROUTE => &mut dumps.routes,
+            RTM_GETNEIGH => &mut dumps.neighbors,
+            _ => continue,
+        };
+        dump.push(body.to_vec());
+    }
+    parse::layout(&dumps)
+}

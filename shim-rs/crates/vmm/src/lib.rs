@@ -27,6 +27,8 @@
 mod capture;
 mod console;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod host_tsc;
 mod machine;
 mod process;

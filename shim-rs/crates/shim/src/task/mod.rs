@@ -125,6 +125,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the guest's cgroup files come to. For shim-rs/fuzz.
+#[cfg(feature = "fuzzing")]
+#[must_use]
+pub fn metrics_of(
+    files: &[boxlite_protocol::plan::CgroupFile],
+) -> containerd_shim_protos::cgroups_v2::metrics::Metrics {
+    stats::metrics(files)
+}
+
 impl Task {
     /// Compiles the plan, makes the machine, and returns while the guest boots.
     ///

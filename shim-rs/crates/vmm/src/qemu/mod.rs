@@ -6,7 +6,7 @@
 
 pub mod argv;
 mod machine;
-mod qmp;
+pub(crate) mod qmp;
 
 use crate::{
     error::VmmError,
