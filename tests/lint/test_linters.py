@@ -39,11 +39,12 @@ def shell_scripts(sources: list[Path]) -> list[str]:
     ]
 
 
-def test_rust_is_formatted(root: Path) -> None:
+@pytest.mark.parametrize("manifest", ["shim-rs/Cargo.toml", "shim-rs/fuzz/Cargo.toml"])
+def test_rust_is_formatted(root: Path, manifest: str) -> None:
     need("cargo")
     check(
         [
-            "cargo", "fmt", "--all", "--check", "--manifest-path", "shim-rs/Cargo.toml",
+            "cargo", "fmt", "--all", "--check", "--manifest-path", manifest,
             "--", "--color", "never",
         ],
         root,
