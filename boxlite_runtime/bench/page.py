@@ -18,6 +18,7 @@ BY_HAND = "<!-- What follows is written by hand; boxlite bench report keeps it. 
 TITLES = {
     "start": "Start",
     "exec": "Commands in a running container",
+    "stdio": "Standard streams",
     "memory": "Memory of idle containers",
     "files": "Files",
 }

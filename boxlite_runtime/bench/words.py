@@ -42,6 +42,9 @@ class Words(Protocol):
     def within(self, name: str, words: Sequence[str]) -> list[str]:
         """Return the command that executes in a container that runs."""
 
+    def fed(self, name: str, words: Sequence[str]) -> list[str]:
+        """Return the command that executes and passes its stdin on."""
+
     def ended(self, name: str) -> list[str]:
         """Return the command that ends a container and leaves its files."""
 
@@ -95,6 +98,10 @@ class DockerWords:
         """Return ``docker exec``."""
         return self._docker.argv("exec", name, *words)
 
+    def fed(self, name: str, words: Sequence[str]) -> list[str]:
+        """Return ``docker exec --interactive``."""
+        return self._docker.argv("exec", "--interactive", name, *words)
+
     def ended(self, name: str) -> list[str]:
         """Return ``docker kill``."""
         return self._docker.argv("kill", name)
@@ -141,6 +148,10 @@ class CtrWords:
         """Return ``ctr task exec``."""
         number = f"e{next(self._execs)}"
         return self._ctr.argv("task", "exec", "--exec-id", number, name, *words)
+
+    def fed(self, name: str, words: Sequence[str]) -> list[str]:
+        """Return ``ctr task exec``, which passes its stdin on in any case."""
+        return self.within(name, words)
 
     def ended(self, name: str) -> list[str]:
         """Return ``ctr task kill``."""

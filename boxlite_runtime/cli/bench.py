@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from boxlite_runtime.bench import files, memory, page, picture, record, text
+from boxlite_runtime.bench import files, memory, page, picture, record, streams, text
 from boxlite_runtime.bench import start as starting
 from boxlite_runtime.bench.record import Measure, Record
 from boxlite_runtime.bench.session import WORDS, Session, Wanted, opened
@@ -130,6 +130,20 @@ def execute(*, rounds: int, json_file: Path | None, **wanted: Any) -> None:  # n
     with opened(_wanted(wanted)) as session:
         about = _about(session, rounds)
         made = _record("exec", session, about, starting.executing(session, rounds))
+    _told(made, json_file)
+
+
+@group.command(name="stdio")
+@_rounds(10)
+@_beside
+@_image("busybox")
+@_host
+@_json
+def carrying(*, rounds: int, json_file: Path | None, **wanted: Any) -> None:  # noqa: ANN401
+    """Carry bytes out of and into a command in a running container, in turns."""
+    with opened(_wanted(wanted)) as session:
+        about = _about(session, rounds)
+        made = _record("stdio", session, about, streams.measured(session, rounds))
     _told(made, json_file)
 
 
