@@ -5,6 +5,7 @@
 //   probe udp-echo PORT       sends each datagram back to where it came from
 //   probe udp-send HOST PORT  sends stdin as a datagram, prints the answer if it
 //                             comes from there
+//   probe xattr FILE          gives a file an attribute and prints it
 //   probe unix PATH           sends stdin and its end to a Unix socket, prints
 //                             the answer
 #include <arpa/inet.h>
@@ -15,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -91,6 +93,20 @@ static int unix_socket(const char *path)
     return 0;
 }
 
+static int attribute(const char *file)
+{
+    if (setxattr(file, "user.probe", "value", 5, 0) < 0) {
+        perror("setxattr");
+        return 1;
+    }
+    ssize_t n = getxattr(file, "user.probe", data, sizeof data);
+    if (n < 0) {
+        perror("getxattr");
+        return 1;
+    }
+    return write(1, data, n) == n ? 0 : 1;
+}
+
 static int clock_facts(void)
 {
     struct timespec now, real, monotonic;
@@ -112,6 +128,8 @@ int main(int argc, char **argv)
         return printf("%u\n", geteuid()) > 0 ? 0 : 1;
     if (argc == 3 && strcmp(argv[1], "udp-echo") == 0)
         return udp_echo(atoi(argv[2]));
+    if (argc == 3 && strcmp(argv[1], "xattr") == 0)
+        return attribute(argv[2]);
     if (argc == 3 && strcmp(argv[1], "unix") == 0)
         return unix_socket(argv[2]);
     if (argc == 4 && strcmp(argv[1], "udp-send") == 0)

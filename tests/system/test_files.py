@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Binds, volumes, tmpfs and the root filesystem are the engine's own, live."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -231,3 +232,24 @@ def test_the_engine_copies_into_and_out_of_a_running_container(
         "made\n",
         ["A /root/in", "A /root/out", "C /root"],
     )
+
+
+@pytest.mark.storage
+@pytest.mark.parametrize("place", ["/", "/rw", "/named", "/srv/volume"])
+def test_a_file_has_attributes(inside: Inside, place: str) -> None:
+    script = f"cd {place} && echo x >attr && probe xattr attr && cat attr"
+    assert inside.sh(script).ok().text == "valuex"
+
+
+def test_a_group_one_is_in_besides_may_make_files(both: Both, tmp_path: Path) -> None:
+    def scenario(docker: Docker) -> str:
+        directory = tmp_path / docker.runtime
+        directory.mkdir()
+        os.chown(directory, 0, 4321)
+        directory.chmod(0o770)
+        return docker.sh(
+            "touch /d/file && mkdir /d/made && ln -s x /d/link && stat -c '%u %g' /d/*",
+            "--volume", f"{directory}:/d", "--user", TESTER, "--group-add", "4321",
+        ).ok().text  # fmt: skip
+
+    both.same(scenario)

@@ -9,7 +9,6 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use boxlite_protocol::agent::ConfigureRequest;
 use boxlite_protocol::plan;
 
 use crate::cgroup::Cgroup;
@@ -35,9 +34,6 @@ impl Provisions {
         wanted: boxlite_protocol::agent::Provisions,
     ) -> Result<Self, Fault> {
         wanted.sysctls.iter().try_for_each(configure::set)?;
-        if !wanted.share_tag.is_empty() {
-            configure::mount_share(&wanted.share_tag, Path::new(&wanted.share_path))?;
-        }
         let cgroup = match cgroups {
             Some(parent) => {
                 let cgroup = Cgroup::create(parent, SPARE)?;
@@ -69,11 +65,6 @@ impl Provisions {
                 Err(fault)
             }
         }
-    }
-
-    /// The share is mounted already. It was empty, and what was known of its top is not believed for long.
-    pub(crate) fn has_share(&self, request: &ConfigureRequest) -> bool {
-        self.made.share_tag == request.share_tag && self.made.share_path == request.share_path
     }
 }
 

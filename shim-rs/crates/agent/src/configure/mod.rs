@@ -35,7 +35,7 @@ pub(crate) fn apply(containers: &Containers, request: &ConfigureRequest) -> Resu
         for sysctl in request.sysctls.iter().filter(|sysctl| !ready.sysctls.contains(sysctl)) {
             set(sysctl)?;
         }
-        if !request.share_tag.is_empty() && !containers.provisions.has_share(request) {
+        if !request.share_tag.is_empty() {
             mount_share(&request.share_tag, &path)?;
         }
     }
@@ -67,7 +67,7 @@ pub(crate) fn connect(containers: &Containers, wanted: &Network) -> Result<(), F
     }
 }
 
-pub(crate) fn mount_share(tag: &str, path: &Path) -> Result<(), Fault> {
+fn mount_share(tag: &str, path: &Path) -> Result<(), Fault> {
     let mut made = PathBuf::new();
     for part in path.components() {
         made.push(part);

@@ -177,12 +177,9 @@ fn part(file: &mut File) -> Result<Part, TaskError> {
 
 /// What each container from this configuration will ask for.
 fn provisions(config: &Config) -> Provisions {
-    let (share_tag, share_path) = RealHost.share_location(Path::new(""));
     Provisions {
         device_program: plan::usual_device_program(),
         sysctls: machine::guest_sysctls(config.accel()),
-        share_tag,
-        share_path,
         ..Provisions::default()
     }
 }
