@@ -71,12 +71,9 @@ def test_a_killed_shim_is_cleaned_up_by_the_engine(docker: Docker, pair: Pair) -
         assert docker.exec(container, "echo", "again").ok().text == "again"
 
 
-def test_a_killed_file_server_ends_with_the_container(
-    docker: Docker, pair: Pair
-) -> None:
+def test_a_killed_file_server_ends_the_container(docker: Docker, pair: Pair) -> None:
     with docker.container() as container:
         of(pair, container, "virtiofsd").signal(signal.SIGKILL)
-        docker("kill", container)
         assert ended(docker, container) == 137
         leftovers.none_left(pair, SOON)
 

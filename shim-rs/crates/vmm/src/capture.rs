@@ -20,6 +20,8 @@ const STDERR_LIMIT: usize = 4096;
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
     kept: Arc<Mutex<Vec<u8>>>,
+    /// Changes when there is more.
+    grown: watch::Receiver<()>,
     closed: watch::Receiver<bool>,
 }
 
@@ -28,6 +30,7 @@ impl Head {
     pub(crate) fn of(mut pipe: pipe::Receiver) -> Self {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let (done, closed) = watch::channel(false);
+        let (more, grown) = watch::channel(());
         let sink = Arc::clone(&kept);
         tokio::spawn(async move {
             let mut chunk = [0; 1024];
@@ -35,15 +38,27 @@ impl Head {
                 let mut sink = lock(&sink);
                 let room = STDERR_LIMIT - sink.len();
                 sink.extend(chunk.iter().take(count.min(room)));
+                drop(sink);
+                more.send_replace(());
             }
             done.send_replace(true);
         });
-        Self { kept, closed }
+        Self { kept, grown, closed }
     }
 
     /// What was kept, as printable text without the final line break.
     pub(crate) fn text(&self) -> String {
         printable(&lock(&self.kept)).trim_end().to_owned()
+    }
+
+    /// Waits until `word` is in what was kept; for ever if it never comes.
+    pub(crate) async fn contains(&self, word: &str) {
+        let mut grown = self.grown.clone();
+        while !self.text().contains(word) {
+            if grown.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Waits until every writer has closed its end.

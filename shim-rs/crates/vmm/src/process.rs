@@ -149,6 +149,12 @@ impl Process {
         self.stderr.text()
     }
 
+    /// Resolves when it says that one of its threads panicked. A program in Rust may live on without that thread, and
+    /// do none of its work.
+    pub async fn panicked(&self) {
+        self.stderr.contains("panicked at ").await;
+    }
+
     /// Waits until all it will write to stderr has been read: only for programs that leave no children.
     pub(crate) async fn stderr_complete(&self) {
         self.stderr.complete().await;
@@ -227,6 +233,16 @@ mod tests {
         process.kill();
         assert_eq!(process.exited().await, ProcessExit::Signal(9));
         process.kill();
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_noticed_though_the_process_lives() {
+        let process = shell("echo \"thread 'worker' panicked at src/x.rs:1:2:\" >&2; exec sleep 60");
+        process.panicked().await;
+        assert_eq!(process.exit(), None);
+        let quiet = shell("echo careful >&2; exec sleep 60");
+        let patience = std::time::Duration::from_millis(200);
+        assert!(tokio::time::timeout(patience, quiet.panicked()).await.is_err());
     }
 
     #[tokio::test]

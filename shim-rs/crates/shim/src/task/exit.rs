@@ -32,16 +32,35 @@ pub fn timestamp(exit: Exit) -> Timestamp {
     }
 }
 
-/// A machine that ends by itself, or is ended, ends the task.
+/// A machine that ends by itself, or is ended, ends the task. One without files is ended: whatever touched one would
+/// wait for ever.
 pub(super) fn watch_machine(task: &Arc<Task>) {
     let task = task.clone();
     tokio::spawn(async move {
-        let how = task.machine.exited().await;
+        let how = tokio::select! {
+            how = task.machine.exited() => how,
+            why = files_gone(&task) => {
+                if !task.ending.load(Ordering::SeqCst) {
+                    tracing::error!(id = task.id, why, "the file server is gone");
+                    task.machine.end().await;
+                }
+                task.machine.exited().await
+            }
+        };
         if !task.ending.load(Ordering::SeqCst) {
             tracing::error!(id = task.id, %how, console = task.machine.console_tail(), "the machine ended");
         }
         end(&task, Exit::now(KILLED), true).await;
     });
+}
+
+/// Resolves with the reason when the share is not served any more.
+async fn files_gone(task: &Task) -> String {
+    let Some(virtiofsd) = &task.virtiofsd else { return std::future::pending().await };
+    tokio::select! {
+        exit = virtiofsd.exited() => format!("it ended: {exit}: {}", virtiofsd.stderr()),
+        () = virtiofsd.panicked() => virtiofsd.stderr(),
+    }
 }
 
 /// Reports the end of a process that was started.

@@ -96,7 +96,7 @@ pub struct Task {
     compiled: CompiledTask,
     machine: Arc<dyn Machine>,
     /// Serves the share; ends with the task.
-    _virtiofsd: Option<boxlite_vmm::Process>,
+    virtiofsd: Option<boxlite_vmm::Process>,
     network: Arc<Namespace>,
     relays: Arc<Relays>,
     guest: GuestSlot,
@@ -171,7 +171,7 @@ impl Task {
             accel: config.accel(),
             compiled,
             machine,
-            _virtiofsd: virtiofsd,
+            virtiofsd,
             network: namespace,
             relays,
             guest,
