@@ -11,12 +11,18 @@ mod redirect;
 mod resolver;
 mod sockets;
 
+use std::future::poll_fn;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use boxlite_protocol::mux::{MuxError, Opener, Stream};
 use boxlite_protocol::relay::{MAX_RELAYED, RelayName};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::mode;
 
 pub(crate) use sockets::Listening;
 
@@ -52,7 +58,47 @@ impl Relays {
     }
 }
 
+/// Where connections come in that are to leave the machine.
+trait Door: Send + Sync + 'static {
+    type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Connection>>;
+
+    /// Which way a connection asks for, and for whom.
+    fn name(&self, connection: &Self::Connection) -> io::Result<RelayName>;
+}
+
 impl WayOut {
+    /// Carries what comes in at a door, side by side, until the door fails.
+    async fn serve<D: Door>(self, door: D) {
+        loop {
+            let room = self.room().await;
+            match poll_fn(|context| door.poll_accept(context)).await {
+                Ok(connection) => {
+                    // One whose peer cannot be told from others goes nowhere.
+                    let Ok(name) = door.name(&connection) else { continue };
+                    let way_out = self.clone();
+                    tokio::spawn(async move {
+                        let _room = room;
+                        way_out.carry(connection, name).await;
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    mode::say(&format!("boxlite-agent: a way out is closed: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Any failure ends both: each side sees the other go, which is all a socket can tell.
+    async fn carry(&self, mut connection: impl AsyncRead + AsyncWrite + Unpin, name: RelayName) {
+        if let Ok(mut stream) = self.open(name).await {
+            let _ = tokio::io::copy_bidirectional(&mut connection, &mut stream).await;
+        }
+    }
+
     /// Waits until there is room for one more.
     async fn room(&self) -> OwnedSemaphorePermit {
         loop {

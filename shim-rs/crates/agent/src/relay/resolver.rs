@@ -9,6 +9,7 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket};
 use std::path::Path;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use boxlite_protocol::relay::{MAX_DATAGRAM, RESOLVER_DATAGRAM, RESOLVER_STREAM, RelayName};
@@ -17,7 +18,7 @@ use std::os::fd::AsFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::{Relays, WayOut, redirect};
+use super::{Door, Relays, WayOut, redirect};
 use crate::error::{Fault, Trying};
 use crate::{mode, sys};
 
@@ -36,7 +37,7 @@ impl Relays {
         let port = datagrams.local_addr().trying(what)?.port();
         lead(address, port, cgroups)?;
         tokio::spawn(answer(datagrams, self.way_out.clone()));
-        tokio::spawn(accept(connections, self.way_out.clone()));
+        tokio::spawn(self.way_out.clone().serve(Connections(connections)));
         // Only this task sets it.
         let _ = self.resolver.set(address);
         Ok(())
@@ -101,30 +102,19 @@ async fn exchange(query: &[u8], way_out: &WayOut) -> io::Result<Vec<u8>> {
     Ok(reply)
 }
 
-async fn accept(listener: TcpListener, way_out: WayOut) {
-    loop {
-        let room = way_out.room().await;
-        match listener.accept().await {
-            Ok((connection, _)) => {
-                let way_out = way_out.clone();
-                tokio::spawn(async move {
-                    let _room = room;
-                    carry(connection, &way_out).await;
-                });
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                mode::say(&format!("boxlite-agent: names are not relayed by TCP any more: {error}"));
-                return;
-            }
-        }
-    }
-}
+/// Names asked for by connections.
+#[derive(Debug)]
+struct Connections(TcpListener);
 
-/// Any failure ends both sides, which is all a connection can tell.
-async fn carry(mut connection: TcpStream, way_out: &WayOut) {
-    if let Ok(mut stream) = way_out.open(name(RESOLVER_STREAM)).await {
-        let _ = tokio::io::copy_bidirectional(&mut connection, &mut stream).await;
+impl Door for Connections {
+    type Connection = TcpStream;
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        self.0.poll_accept(context).map_ok(|(connection, _)| connection)
+    }
+
+    fn name(&self, _: &TcpStream) -> io::Result<RelayName> {
+        Ok(name(RESOLVER_STREAM))
     }
 }
 

@@ -9,15 +9,15 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
 
 use boxlite_protocol::plan::Relay;
 use boxlite_protocol::relay::RelayName;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
-use super::{Relays, WayOut};
+use super::{Door, Relays};
 use crate::error::{Fault, Trying};
-use crate::mode;
 
 /// The sockets of one container. Dropping it ends the listening, and no connection.
 #[derive(Debug, Default)]
@@ -47,7 +47,8 @@ impl Relays {
             let what = || format!("listen for way {}", relay.way);
             let path = self.directory.join(relay.way.to_string());
             let listener = UnixListener::bind(&path).trying(what)?;
-            let accepting = tokio::spawn(accept(listener, relay.way, self.way_out.clone()));
+            let stand = Stand { listener, way: relay.way };
+            let accepting = tokio::spawn(self.way_out.clone().serve(stand));
             listening.sockets.push((path.clone(), accepting));
             chown(&path, Some(relay.uid), Some(relay.gid)).trying(what)?;
             fs::set_permissions(&path, fs::Permissions::from_mode(relay.mode & 0o7777)).trying(what)?;
@@ -67,31 +68,22 @@ impl Relays {
     }
 }
 
-async fn accept(listener: UnixListener, way: u32, way_out: WayOut) {
-    loop {
-        let room = way_out.room().await;
-        match listener.accept().await {
-            Ok((connection, _)) => {
-                let way_out = way_out.clone();
-                tokio::spawn(async move {
-                    let _room = room;
-                    carry(connection, way, &way_out).await;
-                });
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                mode::say(&format!("boxlite-agent: way {way} is closed: {error}"));
-                return;
-            }
-        }
-    }
+/// The socket that stands in for one of the host's.
+#[derive(Debug)]
+struct Stand {
+    listener: UnixListener,
+    way: u32,
 }
 
-/// Any failure ends both: each side sees the other go, which is all a socket can tell.
-async fn carry(mut connection: UnixStream, way: u32, way_out: &WayOut) {
-    let Ok(peer) = connection.peer_cred() else { return };
-    let name = RelayName { way, uid: peer.uid(), gid: peer.gid() };
-    if let Ok(mut stream) = way_out.open(name).await {
-        let _ = tokio::io::copy_bidirectional(&mut connection, &mut stream).await;
+impl Door for Stand {
+    type Connection = UnixStream;
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
+        self.listener.poll_accept(context).map_ok(|(connection, _)| connection)
+    }
+
+    fn name(&self, connection: &UnixStream) -> io::Result<RelayName> {
+        let peer = connection.peer_cred()?;
+        Ok(RelayName { way: self.way, uid: peer.uid(), gid: peer.gid() })
     }
 }

@@ -2,20 +2,21 @@
 use super::*;
 use crate::plan::{MachineDefaults, annotations};
 
+/// A host with 4 GiB and four CPUs.
+const HOST: HostFacts<'static> = HostFacts {
+    memory_mib: 4096,
+    cpus: 4,
+    defaults: MachineDefaults { memory_mib: 512, vcpus: 1 },
+    kind_of: &|_| None,
+    engine_sockets: false,
+    rootfs_mounts: false,
+};
+
 fn size(resources: &str, memory: Option<u32>, vcpus: Option<u32>) -> Result<(u32, u32), Refusal> {
     let resources: LinuxResources = serde_json::from_str(resources).unwrap();
     let mut annotations = annotations::read(None, &mut Vec::new()).unwrap();
     (annotations.memory_mib, annotations.vcpus) = (memory, vcpus);
-    let defaults = MachineDefaults { memory_mib: 512, vcpus: 1 };
-    let facts = HostFacts {
-        memory_mib: 4096,
-        cpus: 4,
-        defaults,
-        kind_of: &|_| None,
-        engine_sockets: false,
-        rootfs_mounts: false,
-    };
-    compile(Some(&resources), &annotations, &facts).map(|size| (size.memory_mib, size.vcpus))
+    compile(Some(&resources), &annotations, &HOST).map(|size| (size.memory_mib, size.vcpus))
 }
 
 fn limit_mib(mib: u64) -> String {
@@ -75,17 +76,8 @@ fn pod(memory: i64, cpu_quota: i64) -> (u32, u32) {
     let mut annotations = annotations::read(None, &mut Vec::new()).unwrap();
     annotations.role = Role::Sandbox;
     annotations.pod = annotations::PodLimits { memory, cpu_quota, cpu_period: 100_000 };
-    let defaults = MachineDefaults { memory_mib: 512, vcpus: 1 };
-    let facts = HostFacts {
-        memory_mib: 4096,
-        cpus: 4,
-        defaults,
-        kind_of: &|_| None,
-        engine_sockets: false,
-        rootfs_mounts: false,
-    };
     let own = serde_json::from_str(r#"{"memory":{"limit":1048576}}"#).unwrap();
-    compile(Some(&own), &annotations, &facts).map(|size| (size.memory_mib, size.vcpus)).unwrap()
+    compile(Some(&own), &annotations, &HOST).map(|size| (size.memory_mib, size.vcpus)).unwrap()
 }
 
 #[test]
