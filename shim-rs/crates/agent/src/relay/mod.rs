@@ -59,7 +59,7 @@ impl Relays {
 }
 
 /// Where connections come in that are to leave the machine.
-trait Door: Send + Sync + 'static {
+trait Entrance: Send + Sync + 'static {
     type Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Connection>>;
@@ -69,14 +69,14 @@ trait Door: Send + Sync + 'static {
 }
 
 impl WayOut {
-    /// Carries what comes in at a door, side by side, until the door fails.
-    async fn serve<D: Door>(self, door: D) {
+    /// Carries what comes in at an entrance, side by side, until the entrance fails.
+    async fn serve<D: Entrance>(self, entrance: D) {
         loop {
             let room = self.room().await;
-            match poll_fn(|context| door.poll_accept(context)).await {
+            match poll_fn(|context| entrance.poll_accept(context)).await {
                 Ok(connection) => {
                     // One whose peer cannot be told from others goes nowhere.
-                    let Ok(name) = door.name(&connection) else { continue };
+                    let Ok(name) = entrance.name(&connection) else { continue };
                     let way_out = self.clone();
                     tokio::spawn(async move {
                         let _room = room;

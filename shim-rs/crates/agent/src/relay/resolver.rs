@@ -18,7 +18,7 @@ use std::os::fd::AsFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
-use super::{Door, Relays, WayOut, redirect};
+use super::{Entrance, Relays, WayOut, redirect};
 use crate::error::{Fault, Trying};
 use crate::{mode, sys};
 
@@ -106,7 +106,7 @@ async fn exchange(query: &[u8], way_out: &WayOut) -> io::Result<Vec<u8>> {
 #[derive(Debug)]
 struct Connections(TcpListener);
 
-impl Door for Connections {
+impl Entrance for Connections {
     type Connection = TcpStream;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {

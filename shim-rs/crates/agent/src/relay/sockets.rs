@@ -16,7 +16,7 @@ use boxlite_protocol::relay::RelayName;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
-use super::{Door, Relays};
+use super::{Entrance, Relays};
 use crate::error::{Fault, Trying};
 
 /// The sockets of one container. Dropping it ends the listening, and no connection.
@@ -75,7 +75,7 @@ struct Stand {
     way: u32,
 }
 
-impl Door for Stand {
+impl Entrance for Stand {
     type Connection = UnixStream;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<UnixStream>> {
