@@ -261,3 +261,31 @@ def test_a_connection_outlives_a_network_attached_beside_it(
         assert both.same(scenario) == b"not a program\n" * 2
     finally:
         docker("network", "rm", "later").ok()
+
+
+def test_a_card_that_was_given_up_is_as_new_for_the_next_network(both: Both) -> None:
+    # A machine has two cards: the third network waits until the second is left.
+    names = ("first", "second", "third")
+    docker = both.reference
+    for number, name in enumerate(names):
+        subnet = f"10.211.{20 + number}.0/24"
+        docker("network", "create", "--subnet", subnet, name).ok()
+
+    def scenario(docker: Docker) -> list[str]:
+        def left() -> list[str]:
+            script = "ip -o -4 addr | awk '/eth/ {print $2, $4}'"
+            lines = docker.exec(container, "sh", "-c", script).ok().lines
+            subnets = [line.split()[1].rpartition(".")[0] for line in lines]
+            return lines if sorted(subnets) == ["10.211.20", "10.211.22"] else []
+
+        with docker.container("--network", "first") as container:
+            for name in names[1:]:
+                docker("network", "connect", name, container).ok()
+            docker("network", "disconnect", "second", container).ok()
+            return until("the first and the third network", left)
+
+    try:
+        both.same(scenario)
+    finally:
+        for name in names:
+            docker("network", "rm", name).ok()

@@ -33,6 +33,24 @@ impl Joined {
         describe(&self.layout, &self.nics)
     }
 
+    /// Without the links that take over a NIC another one had `before`; none when no NIC changes hands. A guest that is
+    /// told this first lets go of that NIC, and of what was set on it.
+    fn let_go(&self, before: &Self) -> Option<Self> {
+        let taken_over = |index: &u32| {
+            let nic = self.nics.get(index);
+            !before.nics.contains_key(index) && before.nics.values().any(|had| Some(had) == nic)
+        };
+        if !self.nics.keys().any(taken_over) {
+            return None;
+        }
+        let mut layout = self.layout.clone();
+        layout.links.retain(|link| !taken_over(&link.index));
+        let kept: Vec<String> = layout.links.iter().map(|link| link.name.clone()).collect();
+        layout.routes.retain(|route| route.link.is_empty() || kept.contains(&route.link));
+        layout.neighbors.retain(|neighbor| kept.contains(&neighbor.link));
+        Some(Self { layout, nics: self.nics.clone() })
+    }
+
     /// Where the engine answers for names.
     pub(super) fn resolver(&self) -> Option<Ipv4Addr> {
         self.layout.resolver
@@ -141,7 +159,11 @@ async fn rejoin(task: &Arc<Task>, joined: &Joined) -> Result<Option<Joined>, Tas
     if let Some(address) = now.resolver() {
         task.relays.resolve_in(task.network.clone(), address);
     }
-    task.guest().await?.connect_network(&now.described()).await?;
+    let guest = task.guest().await?;
+    if let Some(first) = now.let_go(joined) {
+        guest.connect_network(&first.described()).await?;
+    }
+    guest.connect_network(&now.described()).await?;
     tracing::info!(id = task.id, links = now.layout.links.len(), "the network has changed");
     Ok(Some(now))
 }
@@ -236,6 +258,20 @@ mod tests {
         let second = assign(&both, &layout(&[5]), 2).unwrap();
         assert_eq!(second, Nics::from([(5, 1)]));
         assert_eq!(assign(&second, &layout(&[5, 9]), 2).unwrap(), Nics::from([(5, 1), (9, 0)]));
+    }
+
+    #[test]
+    fn a_nic_that_changes_hands_is_let_go_of_first() {
+        let joined = |indices: &[u32], nics: &[(u32, u32)]| Joined {
+            layout: layout(indices),
+            nics: nics.iter().copied().collect(),
+        };
+        let before = joined(&[7, 8], &[(7, 0), (8, 1)]);
+        let after = joined(&[7, 9], &[(7, 0), (9, 1)]);
+        let first = after.let_go(&before).unwrap();
+        assert_eq!(first.layout, layout(&[7]));
+        assert!(joined(&[7], &[(7, 0)]).let_go(&before).is_none());
+        assert!(before.let_go(&joined(&[7], &[(7, 0)])).is_none(), "that NIC was free");
     }
 
     #[test]
