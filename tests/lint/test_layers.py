@@ -8,11 +8,12 @@ import pytest
 
 #: Crate -> the crates of the workspace it may depend on.
 ALLOWED: dict[str, set[str]] = {
+    "linux": set(),
     "protocol": set(),
     "vmm": set(),
     "net": set(),
-    "agent": {"boxlite-protocol"},
-    "shim": {"boxlite-protocol", "boxlite-vmm", "boxlite-net"},
+    "agent": {"boxlite-linux", "boxlite-protocol"},
+    "shim": {"boxlite-linux", "boxlite-protocol", "boxlite-vmm", "boxlite-net"},
 }
 #: What only the shim may know of.
 SHIM_ONLY = {"containerd-shim", "containerd-shim-protos", "oci-spec"}
