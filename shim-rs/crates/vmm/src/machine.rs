@@ -81,6 +81,9 @@ pub struct MachineConfig {
     pub nics: Vec<Nic>,
     /// File for the first MiB of console output, created or emptied.
     pub console_log: PathBuf,
+    /// Directory that becomes the process's root once it has opened what it needs; made where it is missing, and
+    /// to stay empty.
+    pub empty_root: PathBuf,
     /// How it comes to life.
     pub start: Start,
 }

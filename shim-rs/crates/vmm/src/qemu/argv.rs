@@ -21,11 +21,14 @@ pub mod fd {
     pub const SHARE: i32 = 6;
     /// Guest memory that was made outside.
     pub const MEMORY: i32 = 7;
-    /// The state of a saved machine. QEMU opens it through /proc/self/fd, which `file:` takes and `fd:` is for pipes.
+    /// The state of a saved machine. QEMU opens it by way of the set [`super::STATE_SET`]: it has no file system then.
     pub const STATE: i32 = 8;
     /// The first network card's tap; the others follow.
     pub const TAP: i32 = 9;
 }
+
+/// The set of descriptors that [`fd::STATE`] is put in: `file:/dev/fdset/N` is that descriptor again.
+pub const STATE_SET: i32 = 1;
 
 /// What every guest kernel is told: log to the serial port, and end the machine at once when it panics or
 /// reboots (`reboot=t` saves two seconds of trying other ways). No network card exists that nobody asked for.
@@ -50,6 +53,8 @@ pub fn arguments(config: &MachineConfig) -> Vec<OsString> {
     let mut line = Line::default();
     line.option("-name", format!("guest={}", doubled(&config.name)));
     line.option("-sandbox", SANDBOX);
+    // Once everything is open: no path of the host leads anywhere from then on, /proc/PID/root neither.
+    line.option("-run-with", format!("chroot={}", doubled(&config.empty_root.to_string_lossy())));
     line.flags(&["-nodefaults", "-no-user-config", "-no-reboot"]);
     line.option("-display", "none");
     board(config, &mut line);
@@ -121,6 +126,9 @@ fn memory(config: &MachineConfig, line: &mut Line) {
 }
 
 fn boot(config: &MachineConfig, line: &mut Line) {
+    if let Start::BootToSave(_) | Start::Restore(_) = config.start {
+        line.option("-add-fd", format!("fd={},set={STATE_SET}", fd::STATE));
+    }
     if let Start::Restore(_) = config.start {
         // What was booted is in the memory. Held back until the memory is complete.
         line.option("-incoming", "defer");

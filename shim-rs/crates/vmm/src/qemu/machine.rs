@@ -3,7 +3,11 @@
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{fs::DirBuilderExt, net::UnixStream},
+    },
+    path::Path,
     process::Command,
     sync::{
         Mutex,
@@ -13,6 +17,7 @@ use std::{
 
 use async_trait::async_trait;
 use command_fds::{CommandFdExt, FdMapping};
+use rustix::fs::{Mode, OFlags};
 use serde_json::json;
 
 use super::{
@@ -51,6 +56,8 @@ impl QemuMachine {
             // Not part of a template's shape: it is measured, and never twice the same.
             config.kernel_args.push_str(&format!(" tsc_early_khz={khz}"));
         }
+        make_empty(&config.empty_root)
+            .map_err(|source| VmmError::Host { action: "make the machine's empty root", source })?;
         let arguments = argv::arguments(&config);
         let monitor = socket::pair("make the monitor's socket")?;
         let channel = socket::pair("make the channel's socket")?;
@@ -117,10 +124,30 @@ impl QemuMachine {
     }
 
     async fn migrate(&self, command: &'static str) -> Result<(), QmpError> {
-        let uri = format!("file:/proc/self/fd/{}", fd::STATE);
+        let uri = format!("file:/dev/fdset/{}", argv::STATE_SET);
         self.qmp.execute_with(command, json!({ "uri": uri })).await?;
         self.qmp.migrated().await
     }
+}
+
+/// Nothing is ever in it, and nobody but root may look. One that is there is made so.
+fn make_empty(directory: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o500).create(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            match std::fs::read_dir(directory)?.next() {
+                None => Ok(()),
+                Some(_) => Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            }
+        }
+        made => made,
+    }
+}
+
+/// QEMU takes a descriptor from a set only for the very access it was opened with, and reads on from where it stands:
+/// whoever has checked the file has left it at its end.
+fn reopened(file: &std::fs::File, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// What a machine that is saved or restored gets beside its sockets.
@@ -136,12 +163,14 @@ fn files(start: Start, memory_mib: u32) -> Result<Option<Files>, VmmError> {
     match start {
         Start::Boot => Ok(None),
         Start::BootToSave(saving) => {
-            Ok(Some(Files { memory: saving.memory.into(), state: saving.state.into(), copying: None }))
+            let state = reopened(&saving.state, OFlags::WRONLY).map_err(host)?;
+            Ok(Some(Files { memory: saving.memory.into(), state, copying: None }))
         }
         Start::Restore(image) => {
             let memory = memory::anonymous(u64::from(memory_mib) << 20).map_err(host)?;
             let copying = Copying::begin(image.memory, memory.try_clone().map_err(host)?)?;
-            Ok(Some(Files { memory: memory.into(), state: image.state.into(), copying: Some(copying) }))
+            let state = reopened(&image.state, OFlags::RDONLY).map_err(host)?;
+            Ok(Some(Files { memory: memory.into(), state, copying: Some(copying) }))
         }
     }
 }

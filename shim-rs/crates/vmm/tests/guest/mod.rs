@@ -72,6 +72,7 @@ impl Guest {
             share: None,
             nics: Vec::new(),
             console_log: self.scratch.path().join("console.log"),
+            empty_root: self.scratch.path().join("empty"),
             start: Start::Boot,
         }
     }

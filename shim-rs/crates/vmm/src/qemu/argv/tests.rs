@@ -31,6 +31,7 @@ fn plain() -> MachineConfig {
         share: None,
         nics: Vec::new(),
         console_log: "/run/boxlite/default/0123/console.log".into(),
+        empty_root: "/run/boxlite/default/0123/empty".into(),
         start: Start::Boot,
     }
 }
