@@ -85,6 +85,9 @@ def _own_processes(pair: Pair) -> list[Process]:
     found = {p.pid: p for p in processes.marked(pair.mark)}
     for text in (str(pair.run_directory), str(pair.directory / "state"), *pair.ids()):
         found.update({p.pid: p for p in processes.naming(text)})
+    for name in _namespaces(pair):
+        of_double = processes.doubles(pair.run_directory.with_name(name))
+        found.update({p.pid: p for p in of_double})
     return [
         process
         for process in found.values()

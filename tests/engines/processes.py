@@ -57,9 +57,28 @@ def marked(mark: str) -> list[Process]:
     return [p for p in every() if mark.encode() in _environment(p.pid)]
 
 
+def doubles(run_directory: Path) -> list[Process]:
+    """Return the live doubles of containers of one containerd namespace.
+
+    A double has the command line of its container, so that is no way to tell it.
+    """
+    start = f"BOXLITE_RUN={run_directory}/".encode()
+    return [
+        p
+        for p in every()
+        if any(entry.startswith(start) for entry in _environment(p.pid))
+    ]
+
+
 def naming(text: str) -> list[Process]:
     """Return the live processes with ``text`` in their command line."""
     return [p for p in every() if text in p.command and p.pid != os.getpid()]
+
+
+def machine(container: str) -> Process:
+    """Return the QEMU of a container that runs."""
+    (found,) = (p for p in naming(f"guest={container}") if "qemu" in p.program)
+    return found
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -49,12 +49,12 @@ def test_a_killed_machine_ends_the_container_with_137(
     docker: Docker, pair: Pair
 ) -> None:
     with docker.container("--volume", "/srv/volume", "--publish", "8080") as container:
-        machine = docker.state(container)["Pid"]
+        machine = of(pair, container, "qemu")
         with docker.background("exec", container, "sleep", "600") as running:
             until(
                 "exec runs", lambda: docker.exec(container, "pidof", "sleep").code == 0
             )
-            Process(machine, "").signal(signal.SIGKILL)
+            machine.signal(signal.SIGKILL)
             assert ended(docker, container) == 137
             assert running.wait(SOON) != 0
         leftovers.none_left(pair, SOON)

@@ -58,14 +58,20 @@ def test_the_kernel_is_not_the_hosts(docker: Docker, container: str) -> None:
     assert kernel and kernel != platform.release()
 
 
-def test_the_pid_is_the_machines_in_a_network_of_its_own(
+def test_machine_and_pid_are_in_a_network_of_their_own(
     docker: Docker, container: str, pair: Pair
 ) -> None:
+    machine = processes.machine(container)
     pid = docker.state(container)["Pid"]
-    assert Path(f"/proc/{pid}/exe").readlink().name.startswith("qemu-system-")
     network = Path(f"/proc/{pid}/ns/net").stat().st_ino
+    assert network == Path(f"/proc/{machine.pid}/ns/net").stat().st_ino
     for other in ("self", pair.dockerd_pid):
         assert network != Path(f"/proc/{other}/ns/net").stat().st_ino
+
+
+def test_the_machine_has_an_empty_root(container: str) -> None:
+    machine = processes.machine(container)
+    assert list(Path(f"/proc/{machine.pid}/root").iterdir()) == []
 
 
 def test_machine_and_file_server_are_in_the_containers_cgroup(

@@ -16,7 +16,7 @@ import pytest
 from boxlite_runtime.errors import BoxliteError
 from boxlite_runtime.paths import host_layout
 from boxlite_runtime.templates.shim import Shim, Template
-from tests.engines import settings
+from tests.engines import processes, settings
 from tests.engines.docker import Docker
 from tests.engines.images import IMAGE
 from tests.engines.pair import Pair
@@ -75,8 +75,7 @@ def restored(engine: Docker, *options: str) -> Iterator[str]:
 
 def from_template(engine: Docker, container: str) -> bool:
     """Tell whether a container's machine was restored and not booted."""
-    pid = engine.state(container)["Pid"]
-    return b"\0-incoming\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return " -incoming " in processes.machine(container).command
 
 
 def log_since(pair: Pair, start: int) -> list[str]:

@@ -6,7 +6,7 @@
 //!
 //! - [`bootstrap`]: how containerd starts, describes and cleans up a shim
 //! - [`service`]: requests in, answers out
-//! - [`task`]: the life of one container
+//! - [`task`]: the life of one container; `double`: the process of the host that stands for it
 //! - [`template`]: machines saved once, for others to start from
 //! - [`plan`]: from an OCI spec to what is to be done; decides everything, does nothing
 //! - [`share`], [`host_cgroup`], [`hooks`]: what is done on the host
@@ -14,6 +14,7 @@
 
 pub mod bootstrap;
 pub mod config;
+mod double;
 pub mod error;
 pub mod events;
 pub mod guest;

@@ -78,6 +78,7 @@ pub(crate) fn configure(
         share: parts.share.map(|socket| Share { socket, tag: SHARE_TAG.to_owned() }),
         nics: nics.map(|(index, tap)| Nic { tap, mac: [a, b, c, d, e, index] }).collect(),
         console_log: directory.join("console.log"),
+        empty_root: directory.join("empty"),
         start: Start::Boot,
     }
 }

@@ -46,7 +46,7 @@ mod tests {
         let dead = run.path().join("moby/dead");
         let mut record = Record::create(dead.clone()).unwrap();
         record.shim = None;
-        record.set_machine(1).unwrap();
+        record.set_task_pid(1).unwrap();
         let live = run.path().join("moby/live");
         Record::create(live.clone()).unwrap();
         assert_eq!(sweep(run.path()), 1);

@@ -32,7 +32,7 @@ pub(super) fn delete(flags: &Flags) -> Result<(), TaskError> {
     };
     match loaded {
         Ok(record) => {
-            response.pid = record.machine_pid.unwrap_or(0);
+            response.pid = record.task_pid.unwrap_or(0);
             for failure in record.undo_all() {
                 eprintln!("left behind: {failure}");
             }

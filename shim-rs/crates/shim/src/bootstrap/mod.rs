@@ -3,7 +3,8 @@
 //!
 //! Everything about both bootstrap protocols is in [`protocol`], pure. [`start`] makes the server, [`serve`] is it,
 //! [`delete`] cleans up after one that was killed, [`info`] describes the runtime. [`template`] is for `boxlite template`,
-//! [`ps`] for `boxlite ps`.
+//! [`ps`] for `boxlite ps`. A shim that starts this program as a container's double says so in the environment
+//! ([`double::process`]).
 //!
 //! ```text
 //!  containerd ── start ──▶ socket made here, server spawned with it as fd 3 ──▶ address on stdout, at once
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use containerd_shim::{Flags, parse};
 
 pub use self::serve::services;
+use crate::double;
 use crate::error::{TaskError, chain};
 
 /// What the shim is called in containerd's configuration.
@@ -33,6 +35,9 @@ pub const RUNTIME_NAME: &str = "io.containerd.boxlite.v1";
 /// Runs the action in the command line. Errors go to stderr, which containerd quotes.
 #[must_use]
 pub fn run() -> ExitCode {
+    if let Some(ended) = double::process::requested() {
+        return ended;
+    }
     // Whatever this call turns out to be, a machine that it starts needs the time between now and then.
     boxlite_vmm::host_tsc::begin();
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();

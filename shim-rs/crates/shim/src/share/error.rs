@@ -45,6 +45,15 @@ pub enum ShareError {
         /// Why not.
         reason: &'static str,
     },
+    /// A mount of the container has no place, or cannot be put there.
+    #[error("cannot put a mount at {destination:?} in the container")]
+    Place {
+        /// Where, in the container.
+        destination: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// The host failed at something that should work.
     #[error("cannot {action}")]
     Host {

@@ -11,8 +11,9 @@
 //!   -> tmpfs read-only -> virtiofsd takes it as its root -> the thread ends
 //! ```
 //!
-//! Order of calls: [`open`] once per machine; [`add`] and [`remove`] for later containers of a pod. [`open_plain`]
-//! makes the same directory without a daemon, for the fake machine.
+//! Order of calls: [`open`] once per machine; [`add`] and [`remove`] for later containers of a pod; [`tree::inside`] for
+//! each container, whose root and volumes it puts together as the container sees them. [`open_plain`] makes the same
+//! directory without a daemon, for the fake machine.
 //!
 //! After a shim was killed, `delete` kills QEMU and virtiofsd by their recorded pid and start time. There is nothing
 //! to unmount. virtiofsd is two processes: the one recorded only waits for the one that serves, which dies with it.
@@ -26,6 +27,7 @@ mod prepare;
 mod sys;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -92,6 +94,8 @@ pub struct OpenShare {
     pub process: Process,
     /// Connected vhost-user socket, for the machine.
     pub socket: OwnedFd,
+    /// The mount namespace the directory was filled in: see [`within`] and [`tree::inside`].
+    pub namespace: OwnedFd,
 }
 
 /// Fills `directory` in a namespace of its own, and serves it; `ready` is called in between.
@@ -115,8 +119,15 @@ pub fn open(
         ready();
         let _context = runtime.enter();
         let (process, socket) = virtiofsd::launch(&daemon).map_err(ShareError::Server)?;
-        Ok(OpenShare { process, socket })
+        Ok(OpenShare { process, socket, namespace: here()? })
     })
+}
+
+/// The calling thread's mount namespace.
+fn here() -> Result<OwnedFd, ShareError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::open("/proc/thread-self/ns/mnt", flags, Mode::empty())
+        .map_err(ShareError::host("keep the mount namespace"))
 }
 
 /// Fills `directory` in a namespace of its own, and returns that namespace; see [`within`]. As [`open`] otherwise.
@@ -126,9 +137,7 @@ pub fn open(
 pub fn open_plain(directory: &Path, mounts: &[ShareMount]) -> Result<OwnedFd, ShareError> {
     in_own_namespace(|| {
         fill(directory, mounts)?;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        rustix::fs::open("/proc/thread-self/ns/mnt", flags, Mode::empty())
-            .map_err(ShareError::host("keep the mount namespace"))
+        here()
     })
 }
 

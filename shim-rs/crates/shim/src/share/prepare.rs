@@ -58,7 +58,7 @@ impl Stage {
 }
 
 /// A path that leads to what `fd` has open, whatever its name is by now.
-fn through(fd: &OwnedFd) -> PathBuf {
+pub(super) fn through(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 

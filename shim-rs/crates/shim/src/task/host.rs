@@ -5,7 +5,7 @@
 //! share, without a VM.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use boxlite_vmm::virtiofsd::VirtiofsdConfig;
 use boxlite_vmm::{Hypervisor, Machine, MachineConfig, Process, Qemu, VmmError};
@@ -21,6 +21,8 @@ pub struct HostShare {
     pub process: Option<Process>,
     /// vhost-user, connected, for the machine.
     pub socket: Option<OwnedFd>,
+    /// The mount namespace it was filled in, for the container's double.
+    pub namespace: OwnedFd,
 }
 
 /// Where machines come from.
@@ -47,6 +49,12 @@ pub trait Host: Send + Sync {
     /// How the guest finds the share: the virtiofs tag and where to mount it, or no tag and the path where it is.
     fn share_location(&self, directory: &Path) -> (String, String);
 
+    /// The program to start as a container's double: this one.
+    fn double_program(&self) -> PathBuf {
+        // Not by its path, where another version may be by now.
+        PathBuf::from("/proc/self/exe")
+    }
+
     /// Whether the files in `[paths]` are used.
     fn needs_files(&self) -> bool {
         true
@@ -72,7 +80,7 @@ impl Host for RealHost {
         };
         let open = share::open(directory, mounts, &virtiofsd, ready)
             .map_err(TaskError::launch("opening the share"))?;
-        Ok(HostShare { process: Some(open.process), socket: Some(open.socket) })
+        Ok(HostShare { process: Some(open.process), socket: Some(open.socket), namespace: open.namespace })
     }
 
     fn launch(&self, config: MachineConfig) -> Result<Box<dyn Machine>, VmmError> {

@@ -3,10 +3,11 @@
 //!
 //! Owns the order of the steps and the record of their undos. Every refusal has happened before ([`crate::plan`]);
 //! a step that fails here unmakes the ones before it. Blocking work runs on a thread of its own, because it enters
-//! namespaces: QEMU is born in the container's network namespace, so its pid is the task's from the first moment.
+//! namespaces: QEMU and the container's double are born in the container's network namespace.
 //!
-//! Order: run directory, the thread ([`build`]), then the host hooks, while the guest boots. A machine from a template is seen to run before its pid is told to anybody: when
-//! it does not, everything is unmade and made once more for a machine that boots (ADR 0014).
+//! Order: run directory, the thread ([`build`]), then the host hooks, while the guest boots. No pid is told to anybody
+//! before a machine from a template is seen to run (when it does not, everything is unmade and made once more for a
+//! machine that boots, ADR 0014) and before the double, whose pid it is, has the container's root for its own.
 
 mod build;
 
@@ -20,6 +21,7 @@ use boxlite_vmm::{Machine, Process};
 use super::Host;
 use super::record::Record;
 use crate::config::{Config, TemplateMode};
+use crate::double::Double;
 use crate::error::TaskError;
 use crate::guest::Greeting;
 use crate::host_cgroup::HostCgroup;
@@ -32,6 +34,7 @@ const RESTORE: Duration = Duration::from_secs(10);
 /// What a launch made.
 pub(super) struct Launched {
     pub(super) machine: Arc<dyn Machine>,
+    pub(super) double: Arc<Double>,
     pub(super) virtiofsd: Option<Process>,
     pub(super) namespace: Arc<Namespace>,
     pub(super) record: Record,
@@ -126,13 +129,19 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
     if let Some(template) = built.template
         && let Err(error) = restored(&*built.machine).await
     {
-        drop(built.machine);
+        drop((built.machine, built.double));
         unmake(record).await;
         return Err(NotLaunched::Template { name: template.name(), error });
     }
     built.timings.t_restore = began.elapsed();
+    if let Err(error) = built.double.ready().await {
+        drop((built.machine, built.double));
+        unmake(record).await;
+        return Err(NotLaunched::Failed(error));
+    }
     Ok(Launched {
         machine: Arc::from(built.machine),
+        double: Arc::new(built.double),
         virtiofsd: built.virtiofsd,
         namespace: Arc::new(built.namespace),
         record,

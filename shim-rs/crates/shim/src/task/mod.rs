@@ -10,8 +10,9 @@
 //!     │   the network meanwhile)        │        ▼
 //!     └── failed: nothing left          └─▶ exit: drain, TaskExit, unmake the machine ─▶ delete
 //! ```
-//! Pids, state and SIGKILL are answered from what the host knows: a guest that hangs does not hang the engine.
+//! The task's pid is the double's ([`crate::double`]). Pids, state and SIGKILL are answered from what the host knows: a guest that hangs does not hang the engine.
 
+mod double;
 mod exit;
 mod host;
 mod launch;
@@ -40,6 +41,7 @@ use self::record::Record;
 pub use self::state::{Exit, ProcessState};
 pub use self::verbs::TaskStatus;
 use crate::config::Config;
+use crate::double::Double;
 use crate::error::TaskError;
 use crate::events::EventSink;
 use crate::guest::{Greeting, Guest};
@@ -95,6 +97,7 @@ pub struct Task {
     accel: boxlite_vmm::Accel,
     compiled: CompiledTask,
     machine: Arc<dyn Machine>,
+    double: Arc<Double>,
     /// Serves the share; ends with the task.
     virtiofsd: Option<boxlite_vmm::Process>,
     network: Arc<Namespace>,
@@ -155,13 +158,13 @@ impl Task {
         let relays = Arc::new(Relays::open(&compiled.relays)?);
         let run = config.paths.run.join(&around.namespace).join(&id);
         let launched = launch::launch(&id, &bundle, &config, &compiled, rootfs, &run, &around.host).await?;
-        let launch::Launched { machine, virtiofsd, namespace, record, timings, greeting } = launched;
+        let launch::Launched { machine, double, virtiofsd, namespace, record, timings, greeting } = launched;
         record.name_socket(&around.socket);
         let (up, guest) = watch::channel(None);
         boot(machine.clone(), greeting, up, relays.clone(), (created, id.clone()));
 
         let launch::Timings { t_cgroup, t_net, t_share, t_spawn, t_restore } = timings;
-        tracing::info!(id, pid = machine.pid(), ?t_plan, ?t_cgroup, ?t_net, ?t_share, ?t_spawn, ?t_restore,
+        tracing::info!(id, pid = double.pid(), machine = machine.pid(), ?t_plan, ?t_cgroup, ?t_net, ?t_share, ?t_spawn, ?t_restore,
             t_launch = ?created.elapsed(), "launched");
         let task = Arc::new(Self {
             id,
@@ -171,6 +174,7 @@ impl Task {
             accel: config.accel(),
             compiled,
             machine,
+            double,
             virtiofsd,
             network: namespace,
             relays,
@@ -194,15 +198,17 @@ impl Task {
         Ok(task)
     }
 
-    /// Makes the machine's end the task's. To be called once Create was told: no event goes before that one.
+    /// Makes the machine's end the task's, and what happens to its double what happens to it. To be called once Create
+    /// was told: no event goes before that one.
     pub fn watch(self: &Arc<Self>) {
         exit::watch_machine(self);
+        double::follow(self);
     }
 
-    /// The task's pid: QEMU's, which lives in the container's network namespace.
+    /// The task's pid: its double's, which has the container's root and network namespace.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.machine.pid()
+        self.double.pid()
     }
 
     /// prestart and createRuntime run once the pid and its namespace are there (OCI runtime spec, "Lifecycle" 5 and

@@ -94,7 +94,7 @@ pub enum Undo {
     RunDirectory(PathBuf),
     /// The container's cgroup on the host.
     Cgroup(HostCgroup),
-    /// QEMU or virtiofsd.
+    /// QEMU, virtiofsd or the container's double.
     Process(ProcessRecord),
 }
 
@@ -104,7 +104,7 @@ pub struct Record {
     /// The shim; a record whose shim is gone may be swept.
     pub shim: Option<ProcessRecord>,
     /// The task's pid, once there is one.
-    pub machine_pid: Option<u32>,
+    pub task_pid: Option<u32>,
     undo: Vec<Undo>,
     #[serde(skip)]
     directory: PathBuf,
@@ -130,7 +130,7 @@ impl Record {
             builder.recursive(false).create(&directory)?;
         }
         let shim = ProcessRecord::of(std::process::id());
-        let mut record = Self { shim, machine_pid: None, undo: Vec::new(), directory: directory.clone() };
+        let mut record = Self { shim, task_pid: None, undo: Vec::new(), directory: directory.clone() };
         match record.push(Undo::RunDirectory(directory)) {
             Ok(()) => Ok(record),
             Err(error) => {
@@ -186,8 +186,8 @@ impl Record {
     ///
     /// # Errors
     /// The record cannot be written.
-    pub fn set_machine(&mut self, pid: u32) -> std::io::Result<()> {
-        self.machine_pid = Some(pid);
+    pub fn set_task_pid(&mut self, pid: u32) -> std::io::Result<()> {
+        self.task_pid = Some(pid);
         self.write()
     }
 

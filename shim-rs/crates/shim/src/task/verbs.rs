@@ -20,7 +20,7 @@ use crate::hooks;
 use crate::plan;
 use crate::stdio::StdioPaths;
 
-const SIGKILL: u32 = 9;
+pub(super) const SIGKILL: u32 = 9;
 /// How long a guest has to carry out a SIGKILL before the machine is killed instead.
 const GUEST_KILL: Duration = Duration::from_secs(2);
 /// The status of what was created and never started when it is deleted, as runc's shim says.
@@ -29,7 +29,7 @@ const NEVER_STARTED: u32 = 0;
 /// What State answers, from the host's knowledge alone.
 #[derive(Debug, Clone)]
 pub struct TaskStatus {
-    /// QEMU's.
+    /// The double's.
     pub pid: u32,
     /// Of the process.
     pub state: ProcessState,

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -44,11 +44,13 @@ pub struct FakeHost {
     shares: Mutex<HashMap<PathBuf, OwnedFd>>,
     /// Every machine that was started, alive or not.
     machines: Mutex<Vec<OwnedFd>>,
+    /// The number of the last one on the host.
+    machine_pid: AtomicU32,
 }
 
 impl FakeHost {
     pub fn new(kind: Kind) -> Self {
-        Self { kind, shares: Mutex::default(), machines: Mutex::default() }
+        Self { kind, shares: Mutex::default(), machines: Mutex::default(), machine_pid: AtomicU32::new(0) }
     }
 
     /// Ends what still runs, and waits until it has: nothing outlives a test, not even as somebody else's zombie.
@@ -58,6 +60,23 @@ impl FakeHost {
             let _ = rustix::process::pidfd_send_signal(&machine, Signal::KILL);
             let _ = rustix::process::waitid(WaitId::PidFd(machine.as_fd()), WaitIdOptions::EXITED);
         }
+    }
+
+    /// The last machine that was started.
+    pub fn machine_pid(&self) -> u32 {
+        self.machine_pid.load(Ordering::SeqCst)
+    }
+
+    /// Resolves when a machine was started and has ended.
+    pub async fn machine_ended(&self) {
+        while self.machine_pid() == 0 || !is_dead(self.machine_pid()) {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Sends it a signal from outside of the shim.
+    pub fn signal_machine(&self, number: Signal) {
+        signal(self.machine_pid(), number);
     }
 
     /// Lets go of the machines that have ended.
@@ -90,9 +109,10 @@ impl Host for FakeHost {
             return Err(failed("no share today".into()));
         }
         let namespace = share::open_plain(directory, mounts).map_err(|error| failed(error.into()))?;
-        self.shares.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.to_owned(), namespace);
+        let kept = namespace.try_clone().map_err(|error| failed(error.into()))?;
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.to_owned(), kept);
         ready();
-        Ok(HostShare { process: None, socket: None })
+        Ok(HostShare { process: None, socket: None, namespace })
     }
 
     fn launch(&self, config: MachineConfig) -> Result<Box<dyn Machine>, VmmError> {
@@ -112,6 +132,7 @@ impl Host for FakeHost {
             Process::spawn(command)
         });
         let process = started.expect("the share's namespace can be entered")?;
+        self.machine_pid.store(process.pid(), Ordering::SeqCst);
         let pidfd = process.pidfd().try_clone_to_owned().map_err(host_error("keep a pidfd"))?;
         self.machines.lock().unwrap_or_else(PoisonError::into_inner).push(pidfd);
         Ok(Box::new(FakeMachine {
@@ -128,6 +149,10 @@ impl Host for FakeHost {
 
     fn needs_files(&self) -> bool {
         false
+    }
+
+    fn double_program(&self) -> PathBuf {
+        PathBuf::from(env!("CARGO_BIN_EXE_containerd-shim-boxlite-v1"))
     }
 }
 
@@ -225,7 +250,11 @@ impl Machine for FakeMachine {
     }
 }
 
-/// Sends a signal to a machine from outside of the shim.
+fn is_dead(pid: u32) -> bool {
+    boxlite_shim::task::record::ProcessRecord::of(pid).is_none()
+}
+
+/// Sends a signal to a process of the host.
 pub fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
     rustix::process::kill_process(pid, signal).expect("the process is there");

@@ -83,7 +83,7 @@ fn a_run_directory_of_a_dead_shim_is_cleared_and_taken() {
         let mut record = Record::create(shim.run_directory("c")).unwrap();
         record.push(Undo::Process(ProcessRecord::of(left.id()).unwrap())).unwrap();
         record.shim = None;
-        record.set_machine(left.id()).unwrap();
+        record.set_task_pid(left.id()).unwrap();
         works(&shim, &shim.bundle("c").nobody_reads()).await;
         assert!(!left.wait().unwrap().success(), "the dead shim's process was not ended");
     });

@@ -40,8 +40,9 @@ fn delete_after_a_killed_shim_leaves_nothing_of_a_guest_that_hangs() {
         let mut lines = BufReader::new(shim.stdout.take().unwrap()).lines().map(Result::unwrap);
         let held =
             lines.find_map(|line| line.split_once("holding ").map(|(_, rest)| rest.to_owned())).unwrap();
-        let (pid, bundle) = held.split_once(' ').unwrap();
-        let (machine, bundle) = (pid.parse().unwrap(), std::path::PathBuf::from(bundle));
+        let [double, machine, bundle] = held.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+        let [double, machine]: [u32; 2] = [double, machine].map(|pid| pid.parse().unwrap());
+        let bundle = std::path::PathBuf::from(bundle);
         let run = std::fs::read_link(bundle.join("boxlite-run")).expect("the bundle says where to look");
         assert!(run.join("record.json").exists());
 
@@ -55,7 +56,7 @@ fn delete_after_a_killed_shim_leaves_nothing_of_a_guest_that_hangs() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
         assert!(output.status.success());
         let response = DeleteResponse::parse_from_bytes(&output.stdout).unwrap();
-        assert_eq!((response.exit_status, response.pid), (137, machine));
+        assert_eq!((response.exit_status, response.pid), (137, double));
         assert!(response.exited_at.seconds > 0);
         assert!(!run.exists());
         let machine = Pid::from_raw(machine.try_into().unwrap()).unwrap();
@@ -81,7 +82,7 @@ async fn holds_a_task() {
     let mut bundle = shim.bundle("c").nobody_reads().args(&["sleep", "1000"]);
     bundle.spec["linux"]["cgroupsPath"] = serde_json::json!(format!("{parent}/c"));
     let container = shim.run(&bundle).await;
-    println!("holding {} {}", container.pid, bundle.directory.display());
+    println!("holding {} {} {}", container.pid, shim.host.machine_pid(), bundle.directory.display());
     std::future::pending::<()>().await;
 }
 

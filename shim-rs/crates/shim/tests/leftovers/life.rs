@@ -9,7 +9,6 @@ use rustix::process::Signal;
 
 use crate::census::{Census, alone, cgroup_parent, moment, namespace_is_gone, with_cgroup};
 use crate::fake_machine::containerd::Shim;
-use crate::fake_machine::machine::signal;
 use crate::fake_machine::process::{Exec, Process};
 
 fn namespace(container: &Process, kind: &str) -> PathBuf {
@@ -56,7 +55,7 @@ fn a_machine_is_born_in_the_containers_cgroup_and_leaves_it_empty() {
             .map(str::to_owned)
             .collect();
         assert_eq!(outside, Vec::<String>::new(), "every hierarchy accounts for the machine");
-        signal(container.pid, Signal::KILL);
+        shim.host.signal_machine(Signal::KILL);
         container.wait().await;
         container.delete().await;
         // Gone before Delete answers: an engine may start the next one at once.

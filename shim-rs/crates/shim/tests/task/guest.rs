@@ -8,8 +8,9 @@ use containerd_shim_protos::ttrpc::Code;
 use rustix::process::Signal;
 
 use crate::fake_machine::containerd::{Shim, patience, refusal};
-use crate::fake_machine::machine::{Kind, signal};
+use crate::fake_machine::machine::Kind;
 use crate::fake_machine::process::Exec;
+use crate::fake_machine::soon;
 
 /// containerd gives up on what takes longer.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -19,7 +20,7 @@ async fn state_and_pids_are_answered_while_the_guest_hangs() {
     let shim = Shim::start().await;
     let container = shim.run(&shim.bundle("c").args(&["sleep", "1000"])).await;
     let exec = container.exec("e1", &Exec::args(&["sleep", "1000"])).await;
-    signal(container.pid, Signal::STOP);
+    shim.host.signal_machine(Signal::STOP);
     let began = Instant::now();
     assert_eq!(container.status().await, Status::RUNNING);
     assert_eq!(exec.status().await, Status::RUNNING);
@@ -28,7 +29,7 @@ async fn state_and_pids_are_answered_while_the_guest_hangs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pids_of_a_task_that_was_not_started_are_the_machines() {
+async fn pids_of_a_task_that_was_not_started_are_the_doubles() {
     let shim = Shim::with(Kind::Mute).await;
     let container = shim.create(&shim.bundle("c")).await;
     assert_eq!(container.pids().await, [container.pid]);
@@ -39,7 +40,7 @@ async fn pids_of_a_task_that_was_not_started_are_the_machines() {
 async fn sigkill_ends_a_task_whose_guest_hangs() {
     let shim = Shim::start().await;
     let container = shim.run(&shim.bundle("c").args(&["sleep", "1000"])).await;
-    signal(container.pid, Signal::STOP);
+    shim.host.signal_machine(Signal::STOP);
     let began = Instant::now();
     container.kill(9).await;
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
@@ -68,7 +69,7 @@ async fn a_machine_that_dies_ends_its_task_and_the_execs_before_it() {
     let shim = Shim::start().await;
     let container = shim.run(&shim.bundle("c").args(&["sleep", "1000"])).await;
     let exec = container.exec("e1", &Exec::args(&["sleep", "1000"])).await;
-    signal(container.pid, Signal::KILL);
+    shim.host.signal_machine(Signal::KILL);
     assert_eq!(container.wait().await, 137);
     assert_eq!(exec.wait().await, 137);
     shim.events.wait_for("exit 137").await;
@@ -82,7 +83,7 @@ async fn an_exec_that_never_ran_has_no_end_to_tell() {
     let shim = Shim::start().await;
     let container = shim.run(&shim.bundle("c").args(&["sleep", "1000"])).await;
     container.add("e1", &Exec::args(&["sleep", "1000"])).await;
-    signal(container.pid, Signal::KILL);
+    shim.host.signal_machine(Signal::KILL);
     container.wait().await;
     shim.events.wait_for("exit 137").await;
     assert_eq!(shim.events.words(), ["create", "start", "exec-added e1", "exit 137"]);
@@ -148,8 +149,11 @@ async fn sigkill_ends_a_paused_task() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_dies_before_the_task_is_created_is_told_after_it() {
     let shim = Shim::with(Kind::DiesInBoot).await;
-    let wait = "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); while [ -e /proc/$pid ]; do sleep 0.01; done";
-    let container = shim.create(&shim.bundle("c").hook("createRuntime", wait)).await;
+    let bundle = shim.bundle("c").hook("createRuntime", "while [ ! -e ended ]; do sleep 0.01; done");
+    let (container, ()) = tokio::join!(shim.create(&bundle), async {
+        soon("the machine's end", shim.host.machine_ended()).await;
+        std::fs::write(bundle.directory.join("ended"), "").unwrap();
+    });
     shim.events.wait_for("exit 137").await;
     assert_eq!(shim.events.words(), ["create", "exit 137"]);
     assert_eq!(container.delete().await, 137);

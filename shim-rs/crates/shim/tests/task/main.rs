@@ -9,6 +9,7 @@
 #[path = "../fake_machine/mod.rs"]
 mod fake_machine;
 
+mod double;
 mod exits;
 mod guest;
 mod hooks;

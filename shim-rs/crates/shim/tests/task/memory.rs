@@ -15,7 +15,8 @@ async fn score_of_a_machine_for(asked: i32) -> i32 {
     let mut bundle = shim.bundle("c");
     bundle.spec["process"]["oomScoreAdj"] = json!(asked);
     let container = shim.create(&bundle).await;
-    let score = score(&container.pid.to_string());
+    let [score, machines] = [container.pid, shim.host.machine_pid()].map(|pid| score(&pid.to_string()));
+    assert_eq!(score, machines, "the double says what holds for the machine");
     container.delete().await;
     score
 }

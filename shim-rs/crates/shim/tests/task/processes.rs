@@ -10,7 +10,6 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::fake_machine::containerd::{Shim, patience};
-use crate::fake_machine::machine::signal;
 use crate::fake_machine::process::Exec;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_containerd-shim-boxlite-v1");
@@ -69,7 +68,7 @@ async fn what_does_not_run_cannot_be_looked_into() {
 async fn a_guest_that_hangs_is_given_up_and_stops_nobody_else() {
     let shim = Shim::start().await;
     let container = shim.run(&shim.bundle("c").args(&["sleep", "1000"])).await;
-    signal(container.pid, Signal::STOP);
+    shim.host.signal_machine(Signal::STOP);
     let began = Instant::now();
     let (said, pids) = tokio::join!(refusal(&shim, "c"), async {
         let pids = container.pids().await;

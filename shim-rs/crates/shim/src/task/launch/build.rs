@@ -5,9 +5,9 @@
 //! undo of what was made ([`super`]).
 //!
 //! Order: network namespace, taps, share; on a thread of its own meanwhile, for it mostly waits, the cgroup and the shim's
-//! move there; then virtiofsd and QEMU, which are born there.
+//! move there; then virtiofsd, QEMU and beside it the double, which are born there.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -18,6 +18,7 @@ use boxlite_vmm::{Machine, MachineConfig, Process};
 
 use super::{Order, Timings};
 use crate::config::Config;
+use crate::double::{Birth, Cradle, Double};
 use crate::error::TaskError;
 use crate::guest::Greeting;
 use crate::host_cgroup::{CgroupHost, HostCgroup};
@@ -31,6 +32,7 @@ use crate::template::{self, Entry};
 /// What the thread made.
 pub(super) struct Built {
     pub(super) machine: Box<dyn Machine>,
+    pub(super) double: Double,
     pub(super) virtiofsd: Option<Process>,
     pub(super) namespace: Namespace,
     pub(super) timings: Timings,
@@ -45,21 +47,63 @@ pub(super) fn build(order: &Order, record: &mut Record) -> Result<Built, TaskErr
     let mut timings = Timings::default();
     let Surroundings { namespace, taps, shared } =
         surroundings(order, record, &cgroup, &directory, &mut timings)?;
+    let HostShare { process: virtiofsd, socket, namespace: mounts } = shared;
 
     let began = Instant::now();
     namespace.enter().map_err(TaskError::launch("entering the network namespace"))?;
-    let parts = Parts { taps, share: shared.socket };
+    let parts = Parts { taps, share: socket };
     let size = order.compiled.size;
     let mut config = machine::configure(&order.config, &order.id, size, record.directory(), parts);
     let template = choose(order, &mut config)?;
-    let machine = order.host.launch(config).map_err(TaskError::launch("starting the machine"))?;
-    remember_process(record, machine.pid())?;
-    record.set_machine(machine.pid()).map_err(TaskError::launch("writing the record"))?;
+    let cradle = Cradle {
+        program: order.host.double_program(),
+        share: mounts.as_fd(),
+        directory: &directory,
+        network: &namespace,
+    };
+    let (machine, double) = beside(
+        || birth(order, &cradle),
+        || {
+            let machine = order.host.launch(config).map_err(TaskError::launch("starting the machine"))?;
+            remember_process(record, machine.pid())?;
+            Ok(machine)
+        },
+    )?;
+    remember_process(record, double.pid())?;
+    record.set_task_pid(double.pid()).map_err(TaskError::launch("writing the record"))?;
     let score = order.compiled.launch.process.oom_score_adj.unwrap_or_default();
-    adjust_oom_score(machine.pid(), score);
+    for pid in [machine.pid(), double.pid()] {
+        adjust_oom_score(pid, score);
+    }
     timings.t_spawn = began.elapsed();
     let greeting = if template.is_some() { Greeting::SaidBefore } else { Greeting::Expected };
-    Ok(Built { machine, virtiofsd: shared.process, namespace, timings, greeting, template })
+    Ok(Built { machine, double, virtiofsd, namespace, timings, greeting, template })
+}
+
+fn birth(order: &Order, cradle: &Cradle<'_>) -> Result<Double, TaskError> {
+    Double::birth(&Birth::of(&order.compiled.launch, &share_mounts(order)), cradle)
+}
+
+/// Does one thing on a thread of its own while the other is done here.
+fn beside<A: Send, B>(
+    there: impl FnOnce() -> Result<A, TaskError> + Send,
+    here: impl FnOnce() -> Result<B, TaskError>,
+) -> Result<(B, A), TaskError> {
+    let runtime = tokio::runtime::Handle::current();
+    thread::scope(|scope| {
+        let there = move || {
+            let _context = runtime.enter();
+            there()
+        };
+        let there = thread::Builder::new()
+            .name("double".to_owned())
+            .spawn_scoped(scope, there)
+            .map_err(TaskError::launch("starting a thread"))?;
+        let done = here();
+        let died = |_| TaskError::launch("a thread of the launch")(std::io::Error::other("it panicked"));
+        let there = there.join().map_err(died)?;
+        Ok((done?, there?))
+    })
 }
 
 /// What a machine is put into.
@@ -130,11 +174,11 @@ fn choose(order: &Order, machine: &mut MachineConfig) -> Result<Option<Entry>, T
     Ok(choice.template)
 }
 
-/// A machine is born as hard to kill as the shim. On a host without memory it is to go when the container would; what
-/// serves its share stays as it is, for it ends with the machine.
+/// A machine is born as hard to kill as the shim. On a host without memory it is to go when the container would, and its
+/// double says so; what serves its share stays as it is, for it ends with the machine.
 fn adjust_oom_score(pid: u32, score: i32) {
     if let Err(error) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
-        tracing::warn!(pid, score, %error, "oom_score_adj of the machine stays");
+        tracing::warn!(pid, score, %error, "oom_score_adj stays");
     }
 }
 

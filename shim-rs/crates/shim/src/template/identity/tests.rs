@@ -38,6 +38,7 @@ impl Files {
             share: None,
             nics: Vec::new(),
             console_log: "/log".into(),
+            empty_root: "/empty".into(),
             start: Start::Boot,
         }
     }
