@@ -6,26 +6,25 @@
 //! three places: a launch that fails, a task that ends, and the `delete` command after a shim that was killed.
 //! Needs no guest and no containerd; each undo can be repeated.
 
+mod process;
+
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use serde::{Deserialize, Serialize};
 
+pub use self::process::ProcessRecord;
 use crate::host_cgroup::HostCgroup;
 
 const FILE: &str = "record.json";
+/// What the name of a directory begins with that has no name yet.
+const UNFINISHED: &str = ".new-";
 /// In the bundle: a link to the run directory, for `delete`, which knows the bundle and no configuration.
 const POINTER: &str = "boxlite-run";
 /// In the run directory: a link to the shim's socket, for `boxlite ps`, which knows the directory alone.
 const SOCKET: &str = "shim.sock";
-/// How long a killed process may take to be gone; containerd gives `delete` 5 s in all.
-const DEATH: Duration = Duration::from_secs(3);
-
 /// Has the bundle point to the task's run directory, wherever the configuration of the day puts it.
 ///
 /// # Errors
@@ -50,41 +49,6 @@ pub fn pointed_to(bundle: &Path) -> Option<PathBuf> {
 /// No such task.
 pub fn socket(directory: &Path) -> std::io::Result<PathBuf> {
     std::fs::read_link(directory.join(SOCKET))
-}
-
-/// A process of the host, by more than its number.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessRecord {
-    /// Number.
-    pub pid: u32,
-    /// Field 22 of /proc/PID/stat, in clock ticks since boot: tells a reused number.
-    pub start_time: u64,
-}
-
-impl ProcessRecord {
-    /// The process that has this number now; none when there is none.
-    #[must_use]
-    pub fn of(pid: u32) -> Option<Self> {
-        start_time(pid).map(|start_time| Self { pid, start_time })
-    }
-
-    /// Whether it is still there and no zombie.
-    #[must_use]
-    pub fn alive(&self) -> bool {
-        start_time(self.pid) == Some(self.start_time)
-    }
-}
-
-/// None for a process that is gone or a zombie.
-fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, so count from the last one.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ');
-    if matches!(fields.next(), Some("Z" | "X")) {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
 }
 
 /// One thing to unmake.
@@ -122,29 +86,42 @@ impl Record {
         if let Some(run) = directory.parent().and_then(Path::parent) {
             builder.recursive(true).create(run)?;
         }
-        {
-            let _namespace = hold_namespace(&directory)?;
-            if let Some(namespace) = directory.parent() {
-                builder.recursive(true).create(namespace)?;
-            }
-            builder.recursive(false).create(&directory)?;
-        }
         let shim = ProcessRecord::of(std::process::id());
-        let mut record = Self { shim, task_pid: None, undo: Vec::new(), directory: directory.clone() };
-        match record.push(Undo::RunDirectory(directory)) {
-            Ok(()) => Ok(record),
-            Err(error) => {
-                // Without a record nobody would ever come for it. The first failure is the one to tell.
-                let _ = remove_run_directory(&record.directory);
-                Err(error)
-            }
+        let fresh = unfinished(&directory, shim.as_ref());
+        let undo = vec![Undo::RunDirectory(directory.clone())];
+        let mut record = Self { shim, task_pid: None, undo, directory: fresh.clone() };
+        let _namespace = hold_namespace(&directory)?;
+        if let Some(namespace) = directory.parent() {
+            builder.recursive(true).create(namespace)?;
         }
+        builder.recursive(false).create(&fresh)?;
+        // With its record inside from the first moment it has its name: one without is nobody's.
+        let named = record.write().and_then(|()| {
+            let flags = RenameFlags::NOREPLACE;
+            Ok(rustix::fs::renameat_with(CWD, &fresh, CWD, &directory, flags)?)
+        });
+        if let Err(error) = named {
+            // The first failure is the one to tell; what stays is swept.
+            let _ = std::fs::remove_dir_all(&fresh);
+            return Err(error);
+        }
+        record.directory = directory;
+        Ok(record)
     }
 
-    /// Reads the record of a task whose shim is gone.
+    /// Reads the record of a task whose shim is gone. A directory without one is a task's of which nothing was made.
     #[must_use]
     pub fn abandoned(directory: &Path) -> Option<Self> {
-        let record = Self::load(directory).ok()?;
+        let record = match Self::load(directory) {
+            Ok(record) => record,
+            Err(error) if error.kind() == ErrorKind::NotFound && is_left(directory) => Self {
+                shim: None,
+                task_pid: None,
+                undo: vec![Undo::RunDirectory(directory.to_owned())],
+                directory: directory.to_owned(),
+            },
+            Err(_) => return None,
+        };
         let alive = record.shim.as_ref().is_some_and(ProcessRecord::alive);
         (!alive).then_some(record)
     }
@@ -202,7 +179,7 @@ impl Record {
         for undo in &self.undo {
             if let Undo::Process(process) = undo {
                 // Its own undo tries again, and tells what fails.
-                let _ = kill(process);
+                let _ = process.kill();
             }
         }
     }
@@ -228,8 +205,28 @@ fn undo_one(undo: &Undo) -> Result<(), String> {
             remove_run_directory(path).map_err(|error| format!("{}: {error}", path.display()))
         }
         Undo::Cgroup(cgroup) => cgroup.remove().map_err(|error| crate::error::chain(&error)),
-        Undo::Process(process) => end(process).map_err(|error| format!("process {}: {error}", process.pid)),
+        Undo::Process(process) => process.end().map_err(|error| format!("process {}: {error}", process.pid)),
     }
+}
+
+/// Where a run directory is made before it gets its name: beside it, and of the shim that makes it. No container's id
+/// begins with a dot.
+fn unfinished(directory: &Path, shim: Option<&ProcessRecord>) -> PathBuf {
+    let (pid, start_time) = shim.map_or((0, 0), |shim| (shim.pid, shim.start_time));
+    directory.with_file_name(format!("{UNFINISHED}{pid}-{start_time}"))
+}
+
+/// Whether a directory without a record may be removed: it has its name, or whoever was making it is gone.
+fn is_left(directory: &Path) -> bool {
+    if !std::fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir()) {
+        return false;
+    }
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(maker) = name.strip_prefix(UNFINISHED) else { return true };
+    let maker = maker.split_once('-').and_then(|(pid, start_time)| {
+        Some(ProcessRecord { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? })
+    });
+    !maker.is_some_and(|maker| maker.alive())
 }
 
 /// Keeps the namespace's directory from going while a task's is made in it, and the other way round.
@@ -256,30 +253,6 @@ fn remove_run_directory(directory: &Path) -> std::io::Result<()> {
 fn gone(removed: std::io::Result<()>) -> std::io::Result<()> {
     match removed {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Sends SIGKILL; none when it is gone already.
-fn kill(process: &ProcessRecord) -> std::io::Result<Option<OwnedFd>> {
-    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
-    // The number may have been given to another before the descriptor was opened; not after.
-    if !process.alive() {
-        return Ok(None);
-    }
-    match pidfd_send_signal(&pidfd, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(Some(pidfd)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Kills and waits until it is gone (a zombie is).
-fn end(process: &ProcessRecord) -> std::io::Result<()> {
-    let Some(pidfd) = kill(process)? else { return Ok(()) };
-    let deadline = Timespec { tv_sec: i64::try_from(DEATH.as_secs()).unwrap_or(3), tv_nsec: 0 };
-    match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline))? {
-        0 => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "still there after SIGKILL")),
         _ => Ok(()),
     }
 }

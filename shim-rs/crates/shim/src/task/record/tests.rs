@@ -45,7 +45,7 @@ fn a_reused_number_is_left_alone() {
     let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let mut record = ProcessRecord::of(child.id()).unwrap();
     record.start_time += 1;
-    end(&record).unwrap();
+    record.end().unwrap();
     assert!(child.try_wait().unwrap().is_none());
     child.kill().unwrap();
     child.wait().unwrap();
@@ -66,4 +66,37 @@ fn a_second_task_of_the_same_id_is_refused() {
     let directory = root.path().join("ns/id");
     let _first = Record::create(directory.clone()).unwrap();
     assert_eq!(Record::create(directory).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn what_a_shim_left_that_was_killed_while_it_made_its_directory_is_swept() {
+    let root = tempfile::tempdir().unwrap();
+    let namespace = root.path().join("ns");
+    let mut killed = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let maker = ProcessRecord::of(killed.id()).unwrap();
+    let unfinished = unfinished(&namespace.join("id"), Some(&maker));
+    std::fs::create_dir_all(&unfinished).unwrap();
+    assert!(Record::abandoned(&unfinished).is_none(), "it is being made");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(Record::abandoned(&unfinished).unwrap().undo_all(), Vec::<String>::new());
+    assert!(!namespace.exists());
+}
+
+#[test]
+fn a_directory_without_a_record_is_no_task_and_does_not_keep_its_id() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("ns/id");
+    std::fs::create_dir_all(&directory).unwrap();
+    assert_eq!(Record::create(directory.clone()).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(Record::abandoned(&directory).unwrap().undo_all(), Vec::<String>::new());
+    Record::create(directory).unwrap();
+}
+
+#[test]
+fn a_file_in_the_way_is_nobodys_to_remove() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("file");
+    std::fs::write(&path, "").unwrap();
+    assert!(Record::abandoned(&path).is_none());
 }
