@@ -92,6 +92,22 @@ impl Guest {
         Ok((Self { agent: AgentClient::new(Client::new(Socket::new(control))), opener }, incoming))
     }
 
+    /// Connects to a guest that goes on from a template, and has it answer once: its clock stood still with it, so that
+    /// is set. `within`: how long it may take.
+    ///
+    /// # Errors
+    /// No answer in time, or none that is one.
+    pub async fn awake(channel: StdUnixStream, within: Duration) -> Result<(Self, Incoming), TaskError> {
+        let (guest, incoming) = Self::connect(channel, Greeting::SaidBefore).await?;
+        match tokio::time::timeout(within, guest.set_clock()).await {
+            Ok(answered) => answered.map(|()| (guest, incoming)),
+            Err(_) => Err(TaskError::MachineGone {
+                why: format!("the guest did not answer within {} ms of its restore", within.as_millis()),
+                console: String::new(),
+            }),
+        }
+    }
+
     /// For the stdio of a process.
     #[must_use]
     pub fn opener(&self) -> &Opener {
@@ -279,6 +295,15 @@ mod tests {
             panic!("not the guest's")
         };
         assert_eq!(code, Code::UNKNOWN);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_never_wakes_is_given_up_in_time() {
+        let (near, _far) = StdUnixStream::pair().unwrap();
+        let began = std::time::Instant::now();
+        let error = Guest::awake(near, Duration::from_millis(50)).await.unwrap_err();
+        assert!(error.to_string().contains("did not answer within 50 ms"), "{error}");
+        assert!(began.elapsed() < Duration::from_secs(5));
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 //!
 //! Order: run directory, the thread ([`build`]), then the host hooks, while the guest boots. No pid is told to anybody
 //! before a machine from a template is seen to run (when it does not, everything is unmade and made once more for a
-//! machine that boots, ADR 0014) and before the double, whose pid it is, has the container's root for its own.
+//! machine that boots, ADR 0014), its guest to answer, and before the double, whose pid it is, has the container's root for its own.
 
 mod build;
 
@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use boxlite_net::Namespace;
+use boxlite_protocol::mux::Incoming;
 use boxlite_vmm::{Machine, Process};
 
 use super::Host;
@@ -23,13 +24,17 @@ use super::record::Record;
 use crate::config::{Config, TemplateMode};
 use crate::double::Double;
 use crate::error::TaskError;
-use crate::guest::Greeting;
+use crate::guest::Guest;
 use crate::host_cgroup::HostCgroup;
 use crate::plan::CompiledTask;
 use crate::share;
 
 /// How long a machine may take to go on from a template: some 50 ms, and more when many start at once.
 const RESTORE: Duration = Duration::from_secs(10);
+
+/// How long a guest that goes on may take to answer for the first time: some 30 ms. One that lost a notification while it
+/// was saved or restored never does, and one that boots instead takes a second.
+const ANSWER: Duration = Duration::from_secs(2);
 
 /// What a launch made.
 pub(super) struct Launched {
@@ -39,8 +44,8 @@ pub(super) struct Launched {
     pub(super) namespace: Arc<Namespace>,
     pub(super) record: Record,
     pub(super) timings: Timings,
-    /// Whether the guest boots, or goes on from a template.
-    pub(super) greeting: Greeting,
+    /// A guest that went on from a template, and has answered.
+    pub(super) connected: Option<(Guest, Incoming)>,
 }
 
 /// How long the steps took.
@@ -126,12 +131,16 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
         }
     };
     let began = Instant::now();
-    if let Some(template) = built.template
-        && let Err(error) = restored(&*built.machine).await
-    {
-        drop((built.machine, built.double));
-        unmake(record).await;
-        return Err(NotLaunched::Template { name: template.name(), error });
+    let mut connected = None;
+    if let Some(template) = built.template {
+        match restored(&*built.machine).await {
+            Ok(guest) => connected = Some(guest),
+            Err(error) => {
+                drop((built.machine, built.double));
+                unmake(record).await;
+                return Err(NotLaunched::Template { name: template.name(), error });
+            }
+        }
     }
     built.timings.t_restore = began.elapsed();
     if let Err(error) = built.double.ready().await {
@@ -146,7 +155,7 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
         namespace: Arc::new(built.namespace),
         record,
         timings: built.timings,
-        greeting: built.greeting,
+        connected,
     })
 }
 
@@ -165,15 +174,17 @@ async fn begin(bundle: &Path, run_directory: &Path) -> Result<Record, TaskError>
     Ok(record)
 }
 
-/// Sees a machine to where a template had stood.
-async fn restored(machine: &dyn Machine) -> Result<(), TaskError> {
+/// Sees a machine to where a template had stood, and its guest to answer from there.
+async fn restored(machine: &dyn Machine) -> Result<(Guest, Incoming), TaskError> {
+    let gone = |why: String| TaskError::MachineGone { why, console: machine.console_tail() };
     match tokio::time::timeout(RESTORE, machine.started()).await {
-        Ok(started) => started.map_err(TaskError::launch("starting from the template")),
-        Err(_) => Err(TaskError::MachineGone {
-            why: format!("it did not go on from its template within {} s", RESTORE.as_secs()),
-            console: machine.console_tail(),
-        }),
+        Ok(started) => started.map_err(TaskError::launch("starting from the template"))?,
+        Err(_) => {
+            return Err(gone(format!("it did not go on from its template within {} s", RESTORE.as_secs())));
+        }
     }
+    let channel = machine.take_channel().ok_or_else(|| gone("its channel was taken before".to_owned()))?;
+    Guest::awake(channel, ANSWER).await
 }
 
 /// Runs the undo list off the async threads and logs what it could not do.

@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use boxlite_net::Namespace;
+use boxlite_protocol::mux::Incoming;
 use boxlite_vmm::Machine;
 use tokio::sync::{OnceCell, watch};
 
@@ -158,10 +159,10 @@ impl Task {
         let relays = Arc::new(Relays::open(&compiled.relays)?);
         let run = config.paths.run.join(&around.namespace).join(&id);
         let launched = launch::launch(&id, &bundle, &config, &compiled, rootfs, &run, &around.host).await?;
-        let launch::Launched { machine, double, virtiofsd, namespace, record, timings, greeting } = launched;
+        let launch::Launched { machine, double, virtiofsd, namespace, record, timings, connected } = launched;
         record.name_socket(&around.socket);
         let (up, guest) = watch::channel(None);
-        boot(machine.clone(), greeting, up, relays.clone(), (created, id.clone()));
+        boot(machine.clone(), connected, up, relays.clone(), (created, id.clone()));
 
         let launch::Timings { t_cgroup, t_net, t_share, t_spawn, t_restore } = timings;
         tracing::info!(id, pid = double.pid(), machine = machine.pid(), ?t_plan, ?t_cgroup, ?t_net, ?t_share, ?t_spawn, ?t_restore,
@@ -261,25 +262,26 @@ impl Task {
     }
 }
 
-/// Connects to the guest as soon as it is up, or learns that it never will be.
+/// Connects to the guest as soon as it is up, or learns that it never will be. One that was restored is `connected`.
 fn boot(
     machine: Arc<dyn Machine>,
-    greeting: Greeting,
+    connected: Option<(Guest, Incoming)>,
     up: watch::Sender<Option<Result<Guest, String>>>,
     relays: Arc<Relays>,
     (began, id): (Instant, String),
 ) {
     tokio::spawn(async move {
-        let connected = match machine.take_channel() {
-            Some(channel) => {
+        let connected = match (connected, machine.take_channel()) {
+            (Some(connected), _) => Ok(connected),
+            (None, Some(channel)) => {
                 tokio::select! {
-                    connected = Guest::connect(channel, greeting) => {
+                    connected = Guest::connect(channel, Greeting::Expected) => {
                         connected.map_err(|error| crate::error::chain(&error))
                     }
                     exit = machine.exited() => Err(format!("it ended before the guest was up: {exit}")),
                 }
             }
-            None => Err("its channel was taken before".to_owned()),
+            (None, None) => Err("its channel was taken before".to_owned()),
         };
         let connected = connected.map(|(guest, incoming)| {
             tokio::spawn(relays.serve(incoming));

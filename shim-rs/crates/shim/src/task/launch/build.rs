@@ -20,7 +20,6 @@ use super::{Order, Timings};
 use crate::config::Config;
 use crate::double::{Birth, Cradle, Double};
 use crate::error::TaskError;
-use crate::guest::Greeting;
 use crate::host_cgroup::{CgroupHost, HostCgroup};
 use crate::machine::{self, Parts, open_taps};
 use crate::plan::{self, NetworkPlan};
@@ -36,7 +35,6 @@ pub(super) struct Built {
     pub(super) virtiofsd: Option<Process>,
     pub(super) namespace: Namespace,
     pub(super) timings: Timings,
-    pub(super) greeting: Greeting,
     pub(super) template: Option<Entry>,
 }
 
@@ -76,8 +74,7 @@ pub(super) fn build(order: &Order, record: &mut Record) -> Result<Built, TaskErr
         adjust_oom_score(pid, score);
     }
     timings.t_spawn = began.elapsed();
-    let greeting = if template.is_some() { Greeting::SaidBefore } else { Greeting::Expected };
-    Ok(Built { machine, double, virtiofsd, namespace, timings, greeting, template })
+    Ok(Built { machine, double, virtiofsd, namespace, timings, template })
 }
 
 fn birth(order: &Order, cradle: &Cradle<'_>) -> Result<Double, TaskError> {
