@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What Linux offers and no crate wraps, for host and guest alike. No policy: callers decide.
 //!
+//! - [`delay`]: how long a process was kept from running
 //! - [`root`]: paths resolved inside a root, whatever links lie in it
 //! - [`mount`]: attributes of mounts, by descriptor
 
+pub mod delay;
 pub mod mount;
 pub mod root;
