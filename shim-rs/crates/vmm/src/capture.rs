@@ -2,8 +2,8 @@
 //! Bounded memory of what a child or a guest writes.
 //!
 //! Two keep-sakes, since what matters sits at different ends: a [`Head`] for a program's stderr (the first
-//! complaint is the cause), a [`Tail`] for a guest console (the last lines are the cause). Both drop what
-//! does not fit, so a writer can neither stall nor fill memory.
+//! complaint is the cause, and the panic of a thread wherever it comes), a [`Tail`] for a guest console (the last
+//! lines are the cause). Both drop what does not fit, so a writer can neither stall nor fill memory.
 
 use std::{
     collections::VecDeque,
@@ -15,49 +15,66 @@ use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch};
 
 /// Bytes of a program's stderr that are kept.
 const STDERR_LIMIT: usize = 4096;
+/// Bytes that are kept of a panic, from the beginning of its line.
+const PANIC_LIMIT: usize = 1024;
+/// Bytes of a line that are kept in case it turns out to be a panic's.
+const LINE_LIMIT: usize = 256;
+/// What the line of a panicking thread holds (`std::panic`'s own hook).
+const PANIC: &[u8] = b"panicked at ";
 
-/// The first bytes a child wrote to its stderr.
+/// The first bytes a child wrote to its stderr, and the first panic among all it wrote.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
-    kept: Arc<Mutex<Vec<u8>>>,
-    /// Changes when there is more.
-    grown: watch::Receiver<()>,
+    kept: Arc<Mutex<Kept>>,
+    /// Set when the line of a panic is there.
+    panicked: watch::Receiver<bool>,
     closed: watch::Receiver<bool>,
 }
 
+#[derive(Debug, Default)]
+struct Kept {
+    first: Vec<u8>,
+    panic: Panic,
+}
+
 impl Head {
-    /// Reads `pipe` to its end in a task of the current runtime. Later bytes are read and forgotten.
+    /// Reads `pipe` to its end in a task of the current runtime. Later bytes are looked at and forgotten.
     pub(crate) fn of(mut pipe: pipe::Receiver) -> Self {
-        let kept = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::new(Mutex::new(Kept::default()));
         let (done, closed) = watch::channel(false);
-        let (more, grown) = watch::channel(());
+        let (alarm, panicked) = watch::channel(false);
         let sink = Arc::clone(&kept);
         tokio::spawn(async move {
             let mut chunk = [0; 1024];
             while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
-                let mut sink = lock(&sink);
-                let room = STDERR_LIMIT - sink.len();
-                sink.extend(chunk.iter().take(count.min(room)));
-                drop(sink);
-                more.send_replace(());
+                if lock(&sink).take(&chunk[..count]) {
+                    alarm.send_replace(true);
+                }
             }
+            // A line that will not be ended any more is as long as it gets.
+            alarm.send_replace(lock(&sink).panic.text.is_some());
             done.send_replace(true);
         });
-        Self { kept, grown, closed }
+        Self { kept, panicked, closed }
     }
 
-    /// What was kept, as printable text without the final line break.
+    /// What was kept, as printable text without the final line break. A panic that is not among the first bytes
+    /// follows them.
     pub(crate) fn text(&self) -> String {
-        printable(&lock(&self.kept)).trim_end().to_owned()
+        let kept = lock(&self.kept);
+        let first = printable(&kept.first).trim_end().to_owned();
+        match kept.panic.text.as_deref().map(printable) {
+            Some(panic) if !first.contains(panic.trim_end()) => {
+                format!("{first}\n[...]\n{}", panic.trim_end())
+            }
+            _ => first,
+        }
     }
 
-    /// Waits until `word` is in what was kept; for ever if it never comes.
-    pub(crate) async fn contains(&self, word: &str) {
-        let mut grown = self.grown.clone();
-        while !self.text().contains(word) {
-            if grown.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+    /// Waits until a thread has said that it panicked; for ever if none does.
+    pub(crate) async fn panicked(&self) {
+        if self.panicked.clone().wait_for(|panicked| *panicked).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -65,6 +82,51 @@ impl Head {
     pub(crate) async fn complete(&self) {
         // An error means the reading task is gone with its runtime: nothing more will come.
         let _ = self.closed.clone().wait_for(|closed| *closed).await;
+    }
+}
+
+impl Kept {
+    /// Takes the next bytes; true once the line of a panic is there.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        let room = STDERR_LIMIT - self.first.len();
+        self.first.extend(bytes.iter().take(room));
+        self.panic.take(bytes)
+    }
+}
+
+/// Looks for the first panic in a stream that comes in pieces.
+#[derive(Debug, Default)]
+struct Panic {
+    /// The end of the line that is not ended yet.
+    line: Vec<u8>,
+    /// The panic, from the beginning of its line.
+    text: Option<Vec<u8>>,
+}
+
+impl Panic {
+    /// Takes the next bytes; true once the panic's line is there, or as much of it as is kept.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.text {
+            Some(text) => text.extend(bytes.iter().take(PANIC_LIMIT - text.len())),
+            None => {
+                self.line.extend(bytes);
+                self.look();
+            }
+        }
+        self.text.as_ref().is_some_and(|text| text.len() == PANIC_LIMIT || text.contains(&b'\n'))
+    }
+
+    fn look(&mut self) {
+        let ends_before = |at: usize| self.line[..at].iter().rposition(|byte| *byte == b'\n');
+        let begin = |at: usize| ends_before(at).map_or(0, |end| end + 1);
+        if let Some(at) = self.line.windows(PANIC.len()).position(|window| window == PANIC) {
+            let begin = begin(at).max(at.saturating_sub(LINE_LIMIT));
+            self.text = Some(self.line[begin..].iter().take(PANIC_LIMIT).copied().collect());
+            self.line = Vec::new();
+        } else {
+            let begin = begin(self.line.len()).max(self.line.len().saturating_sub(LINE_LIMIT));
+            self.line.drain(..begin);
+        }
     }
 }
 
@@ -157,5 +219,68 @@ mod tests {
         let text = head.text();
         assert!(text.starts_with("the cause\n"));
         assert_eq!(text.len(), STDERR_LIMIT);
+    }
+
+    const SAID: &str = "thread 'worker' panicked at src/x.rs:1:2:\nindex out of bounds\n";
+
+    #[test]
+    fn a_panic_is_found_wherever_its_stream_is_cut() {
+        let stream = format!("[WARN] careful\n{SAID}");
+        for size in 1..=stream.len() {
+            let mut panic = Panic::default();
+            let mut seen = false;
+            for piece in stream.as_bytes().chunks(size) {
+                seen = panic.take(piece);
+            }
+            assert!(seen, "in pieces of {size}");
+            assert_eq!(panic.text.as_deref(), Some(SAID.as_bytes()), "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_told_when_its_line_is_whole() {
+        let mut panic = Panic::default();
+        assert!(!panic.take(b"thread 'worker' panicked at src"));
+        assert!(panic.take(b"/x.rs:1:2:\n"));
+    }
+
+    #[test]
+    fn a_stream_without_line_breaks_is_looked_at_in_bounded_memory() {
+        let mut panic = Panic::default();
+        for _ in 0..1000 {
+            assert!(!panic.take(&[b'x'; 1024]));
+            assert!(panic.line.len() <= LINE_LIMIT);
+        }
+        panic.take(PANIC);
+        assert!(panic.take(&[b'y'; 2 * PANIC_LIMIT]));
+        let text = panic.text.unwrap_or_default();
+        assert_eq!(text.len(), PANIC_LIMIT);
+        assert!(text.windows(PANIC.len()).any(|window| window == PANIC));
+    }
+
+    #[tokio::test]
+    async fn a_panic_after_all_that_is_kept_is_in_the_text() {
+        let (ours, theirs) = pipe().expect("pipe");
+        let head = Head::of(ours);
+        let mut file = std::fs::File::from(theirs);
+        let warnings = "[WARN] careful\n".repeat(1000);
+        std::io::Write::write_all(&mut file, warnings.as_bytes()).expect("written");
+        std::io::Write::write_all(&mut file, SAID.as_bytes()).expect("written");
+        let panicked = tokio::time::timeout(std::time::Duration::from_secs(10), head.panicked());
+        panicked.await.expect("the panic is noticed");
+        let text = head.text();
+        assert!(text.starts_with("[WARN] careful\n"), "{text}");
+        assert!(text.contains("thread 'worker' panicked at src/x.rs:1:2:"), "{text}");
+        assert!(text.len() < STDERR_LIMIT + PANIC_LIMIT + 10);
+    }
+
+    #[tokio::test]
+    async fn a_panic_among_the_first_bytes_is_told_once() {
+        let (ours, theirs) = pipe().expect("pipe");
+        let head = Head::of(ours);
+        std::io::Write::write_all(&mut std::fs::File::from(theirs), SAID.as_bytes()).expect("written");
+        head.complete().await;
+        head.panicked().await;
+        assert_eq!(head.text(), SAID.trim_end());
     }
 }

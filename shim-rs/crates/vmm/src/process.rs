@@ -56,7 +56,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command` with an empty stdin and stdout, and its stderr kept (the first 4 KiB).
+    /// Starts `command` with an empty stdin and stdout, and its stderr kept (the first 4 KiB, and a panic).
     ///
     /// The child inherits the calling thread's namespaces, cgroup and working directory. File descriptors
     /// mapped into `command` are closed here once it has started. Must be called where a tokio runtime with
@@ -143,7 +143,7 @@ impl Process {
         *self.exit.borrow()
     }
 
-    /// What it wrote to stderr so far, the first 4 KiB, control characters stripped.
+    /// What it wrote to stderr so far, the first 4 KiB and the first panic, control characters stripped.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.stderr.text()
@@ -152,7 +152,7 @@ impl Process {
     /// Resolves when it says that one of its threads panicked. A program in Rust may live on without that thread, and
     /// do none of its work.
     pub async fn panicked(&self) {
-        self.stderr.contains("panicked at ").await;
+        self.stderr.panicked().await;
     }
 
     /// Waits until all it will write to stderr has been read: only for programs that leave no children.
@@ -243,6 +243,16 @@ mod tests {
         let quiet = shell("echo careful >&2; exec sleep 60");
         let patience = std::time::Duration::from_millis(200);
         assert!(tokio::time::timeout(patience, quiet.panicked()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_panic_after_many_warnings_is_noticed_and_quoted() {
+        let said = "thread 'worker' panicked at src/x.rs:1:2:";
+        let process =
+            shell(&format!("yes '[WARN] careful' | head -c 9000 >&2; echo \"{said}\" >&2; exec sleep 60"));
+        let patience = std::time::Duration::from_secs(10);
+        tokio::time::timeout(patience, process.panicked()).await.expect("the panic is noticed");
+        assert!(process.stderr().ends_with(said), "{}", process.stderr());
     }
 
     #[tokio::test]
