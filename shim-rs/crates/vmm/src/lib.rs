@@ -40,4 +40,4 @@ pub mod virtiofsd;
 pub use error::VmmError;
 pub use machine::{Accel, Hypervisor, Machine, MachineConfig, MachineExit, Nic, Share, Start};
 pub use process::{Process, ProcessExit};
-pub use qemu::Qemu;
+pub use qemu::{BoundQemu, Qemu};

@@ -2,11 +2,15 @@
 //! One child process: spawned, killed, and reaped through its pidfd.
 //!
 //! A task of the runtime waits for the pidfd, reaps, and publishes the exit; everybody else only looks at
-//! what was published. Dropping a [`Process`] kills it, so a launch that fails half-way leaves nothing.
+//! what was published. Dropping a [`Process`] kills it, so a launch that fails half-way leaves nothing. One that is
+//! bound ([`Process::spawn_bound`]) goes as well when nothing can be dropped any more.
 
 use std::{
     fmt, io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::PathBuf,
     process::{Command, Stdio},
     sync::Arc,
@@ -80,6 +84,16 @@ impl Process {
         // Closes our copies of what the child was given, so that its end is the only one.
         drop(command);
         Self::watch(child, Head::of(errors)).map_err(host("watch a child process"))
+    }
+
+    /// As [`Process::spawn`]; but the kernel kills the child when the *calling thread* ends, also by a SIGKILL to this
+    /// process. For a thread that lives as long as the child is wanted.
+    ///
+    /// # Errors
+    /// As [`Process::spawn`].
+    pub fn spawn_bound(mut command: Command) -> Result<Self, VmmError> {
+        bind(&mut command);
+        Self::spawn(command)
     }
 
     fn watch(mut child: std::process::Child, stderr: Head) -> io::Result<Self> {
@@ -183,6 +197,20 @@ async fn reap(pidfd: Arc<AsyncFd<OwnedFd>>, publish: watch::Sender<Option<Proces
     publish.send_replace(Some(exit));
 }
 
+/// Has the child ask the kernel for its own end at that of the thread that starts it.
+#[expect(unsafe_code, reason = "only the child can ask for this, between fork and exec")]
+fn bind(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Nothing is sent for one that has ended before.
+        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
+    };
+    // SAFETY: between fork and exec only what is async-signal-safe may be called. This makes two system calls and
+    // allocates nothing: an error of a kind or of a number has no content on the heap.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// Registers a pidfd with the runtime.
 #[expect(unsafe_code, reason = "tokio asks for a promise that the descriptor stays the same")]
 fn watched(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
@@ -210,80 +238,4 @@ fn start_time(pid: Pid) -> io::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str) -> Process {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]);
-        Process::spawn(command).expect("spawn")
-    }
-
-    #[tokio::test]
-    async fn an_exit_code_reaches_every_waiter() {
-        let process = shell("exit 7");
-        let (one, other) = tokio::join!(process.exited(), process.exited());
-        assert_eq!((one, other), (ProcessExit::Code(7), ProcessExit::Code(7)));
-        assert_eq!(process.exit(), Some(ProcessExit::Code(7)));
-    }
-
-    #[tokio::test]
-    async fn a_killed_process_reports_the_signal() {
-        let process = shell("exec sleep 60");
-        process.kill();
-        assert_eq!(process.exited().await, ProcessExit::Signal(9));
-        process.kill();
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_noticed_though_the_process_lives() {
-        let process = shell("echo \"thread 'worker' panicked at src/x.rs:1:2:\" >&2; exec sleep 60");
-        process.panicked().await;
-        assert_eq!(process.exit(), None);
-        let quiet = shell("echo careful >&2; exec sleep 60");
-        let patience = std::time::Duration::from_millis(200);
-        assert!(tokio::time::timeout(patience, quiet.panicked()).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_panic_after_many_warnings_is_noticed_and_quoted() {
-        let said = "thread 'worker' panicked at src/x.rs:1:2:";
-        let process =
-            shell(&format!("yes '[WARN] careful' | head -c 9000 >&2; echo \"{said}\" >&2; exec sleep 60"));
-        let patience = std::time::Duration::from_secs(10);
-        tokio::time::timeout(patience, process.panicked()).await.expect("the panic is noticed");
-        assert!(process.stderr().ends_with(said), "{}", process.stderr());
-    }
-
-    #[tokio::test]
-    async fn a_dropped_process_is_killed_and_reaped() {
-        let process = shell("exec sleep 60");
-        let mut exit = process.exit.clone();
-        drop(process);
-        let exit = *exit.wait_for(Option::is_some).await.expect("published");
-        assert_eq!(exit, Some(ProcessExit::Signal(9)));
-    }
-
-    #[tokio::test]
-    async fn a_missing_program_is_named() {
-        let error = Process::spawn(Command::new("/nowhere/qemu")).expect_err("missing");
-        assert!(matches!(&error, VmmError::ProgramMissing { path, .. } if path.ends_with("qemu")));
-        assert_eq!(error.to_string(), "/nowhere/qemu is missing");
-    }
-
-    #[tokio::test]
-    async fn complaints_are_kept() {
-        let process = shell("echo broken >&2; exit 1");
-        process.exited().await;
-        process.stderr_complete().await;
-        assert_eq!(process.stderr(), "broken");
-    }
-
-    #[tokio::test]
-    async fn the_start_time_is_that_of_proc() {
-        let process = shell("exec sleep 60");
-        let pid = Pid::from_raw(i32::try_from(process.pid()).expect("pid")).expect("pid");
-        assert_eq!(process.start_time(), start_time(pid).expect("stat"));
-        assert!(process.start_time() > 0);
-    }
-}
+mod tests;

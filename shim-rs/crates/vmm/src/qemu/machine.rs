@@ -51,7 +51,11 @@ pub(crate) struct QemuMachine {
 }
 
 impl QemuMachine {
-    pub(crate) fn launch(mut config: MachineConfig) -> Result<Self, VmmError> {
+    /// `spawn` makes a process of QEMU's command line.
+    pub(crate) fn launch(
+        mut config: MachineConfig,
+        spawn: fn(Command) -> Result<Process, VmmError>,
+    ) -> Result<Self, VmmError> {
         if let (Accel::Tcg, Some(khz)) = (config.accel, host_tsc::khz()) {
             // Not part of a template's shape: it is measured, and never twice the same.
             config.kernel_args.push_str(&format!(" tsc_early_khz={khz}"));
@@ -88,7 +92,7 @@ impl QemuMachine {
         command
             .fd_mappings(inherited)
             .map_err(|collision| host("map file descriptors")(io::Error::other(collision)))?;
-        let process = Process::spawn(command)?;
+        let process = spawn(command)?;
         let qmp = Qmp::over(monitor.ours).map_err(host("watch the monitor"))?;
         Ok(Self {
             process,

@@ -11,6 +11,7 @@ pub(crate) mod qmp;
 use crate::{
     error::VmmError,
     machine::{Hypervisor, Machine, MachineConfig},
+    process::Process,
 };
 
 /// The oldest QEMU that will do: `vhost-user-fs` with saved state, `x-ignore-shared` and `migrate file:`.
@@ -22,6 +23,17 @@ pub struct Qemu;
 
 impl Hypervisor for Qemu {
     fn launch(&self, config: MachineConfig) -> Result<Box<dyn Machine>, VmmError> {
-        Ok(Box::new(machine::QemuMachine::launch(config)?))
+        Ok(Box::new(machine::QemuMachine::launch(config, Process::spawn)?))
+    }
+}
+
+/// As [`Qemu`], for machines that are nobody's but the calling thread's: the kernel ends them with it, also when this
+/// program is killed. See [`Process::spawn_bound`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BoundQemu;
+
+impl Hypervisor for BoundQemu {
+    fn launch(&self, config: MachineConfig) -> Result<Box<dyn Machine>, VmmError> {
+        Ok(Box::new(machine::QemuMachine::launch(config, Process::spawn_bound)?))
     }
 }
