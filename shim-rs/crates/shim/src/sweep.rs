@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Clearing up after shims that died and whose `delete` nobody called (containerd was down, or gave up).
+//! Clearing up after shims that died and whose `delete` nobody called (containerd was down, or gave up), and after
+//! trials of templates that were killed.
 //!
 //! Every start sweeps, off the start path. A record is swept only when the shim it names is gone.
 
@@ -7,6 +8,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::task::record::Record;
+use crate::template;
 
 /// Sweeps the run directory on a thread of the pool.
 pub(crate) fn in_background() {
@@ -25,6 +27,11 @@ fn sweep(run: &Path) -> usize {
         let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
     };
+    for ruin in directories(run).iter().filter(|path| is_ruin(path)) {
+        if let Err(error) = std::fs::remove_dir_all(ruin) {
+            tracing::warn!(path = %ruin.display(), %error, "something was left behind");
+        }
+    }
     let mut swept = 0;
     for task in directories(run).iter().flat_map(|namespace| directories(namespace)) {
         let Some(record) = Record::abandoned(&task) else { continue };
@@ -34,6 +41,10 @@ fn sweep(run: &Path) -> usize {
         swept += 1;
     }
     swept
+}
+
+fn is_ruin(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(template::is_ruin)
 }
 
 #[cfg(test)]
@@ -52,5 +63,19 @@ mod tests {
         assert_eq!(sweep(run.path()), 1);
         assert!(!dead.exists());
         assert!(live.exists());
+    }
+
+    #[test]
+    fn the_place_of_a_killed_trial_is_swept() {
+        let run = tempfile::tempdir().unwrap();
+        let mut dead = std::process::Command::new("true").spawn().unwrap();
+        dead.wait().unwrap();
+        let [dead, live] =
+            [dead.id(), std::process::id()].map(|pid| run.path().join(format!(".template-{pid}")));
+        for place in [&dead, &live] {
+            std::fs::create_dir_all(place.join("share")).unwrap();
+        }
+        sweep(run.path());
+        assert!(!dead.exists() && live.exists());
     }
 }

@@ -2,13 +2,16 @@
 //! `template build|list|check|rm`: what `boxlite template` calls, since only this program knows what a machine is made of.
 //!
 //! Not for people: answers are JSON on stdout, one document a line; errors go to stderr as everywhere. `build` writes
-//! a line for each phase as it begins, then the template; the others write one array.
+//! a line for each phase as it begins, then the template; the others write one array. When nobody reads them any more,
+//! the work ends: whoever asked for it was killed.
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::json;
 
@@ -93,13 +96,39 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), TaskError> {
         .build()
         .map_err(TaskError::launch("starting the runtime"))?
         .block_on(async {
-            match arguments.verb.as_str() {
-                "build" => build(&config, &arguments).await,
-                "list" => list(&config),
-                "check" => check(&config, &arguments).await,
-                _ => remove(&config, &arguments),
+            tokio::select! {
+                biased;
+                done = act(&config, &arguments) => done,
+                error = unheard() => Err(TaskError::launch("answering")(error)),
             }
         })
+}
+
+async fn act(config: &Config, arguments: &Arguments) -> Result<(), TaskError> {
+    match arguments.verb.as_str() {
+        "build" => build(config, arguments).await,
+        "list" => list(config),
+        "check" => check(config, arguments).await,
+        _ => remove(config, arguments),
+    }
+}
+
+/// Resolves when the pipe that the answers go by is closed at its other end. Never for a file.
+async fn unheard() -> std::io::Error {
+    let (told, closed) = tokio::sync::oneshot::channel();
+    let watch = move || {
+        let stdout = std::io::stdout();
+        // Without an event to wait for, poll(2) tells of an error alone.
+        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&stdout, PollFlags::empty())], None) {}
+        // Nobody listens when the work was done first.
+        let _ = told.send(());
+    };
+    if let Err(error) = std::thread::Builder::new().name("unheard".to_owned()).spawn(watch) {
+        return error;
+    }
+    // The thread always tells before it ends.
+    let _ = closed.await;
+    std::io::ErrorKind::BrokenPipe.into()
 }
 
 fn parse(arguments: &[OsString]) -> Result<Arguments, TaskError> {
@@ -143,7 +172,7 @@ async fn build(config: &Config, arguments: &Arguments) -> Result<(), TaskError> 
             Phase::Saving => "saving",
             Phase::Proving => "proving",
         };
-        // Who reads the phases may go; the build goes on, and its end says so.
+        // One that nobody takes ends the build, and not here.
         let _ = say(&json!({ "phase": name }));
     };
     let class = arguments.size.unwrap_or(default);

@@ -7,6 +7,9 @@
 //! ```
 //! The machine that is saved has an empty share, attached and not mounted, and network cards that lead nowhere: no
 //! tenant's file or packet was ever in its memory. It is saved when its agent waits for the first byte from a host.
+//!
+//! The machines here are nobody's but the builder's: the kernel ends them with the thread that builds, so that a build
+//! which is killed leaves files alone, and its file server ends with its machine. What is dropped half-way is undone.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,13 +20,14 @@ use boxlite_net::Namespace;
 use boxlite_protocol::agent::Provisions;
 use boxlite_protocol::{SAVE_ARGUMENT, hello, provisions};
 use boxlite_vmm::template::{Image, Saving, memory};
-use boxlite_vmm::{Hypervisor, Machine, MachineConfig, Process, Qemu, Start};
+use boxlite_vmm::{BoundQemu, Hypervisor, Machine, MachineConfig, Process, Start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::class::Class;
 use super::identity::{self, Digests};
 use super::manifest::{Manifest, Part};
 use super::saved::{MEMORY, STATE};
+use super::scratch::Scratch;
 use super::store::{Entry, Lock, Store, Workspace};
 use crate::config::Config;
 use crate::error::TaskError;
@@ -65,10 +69,11 @@ pub struct Built {
 
 /// Builds the template of one size, unless a whole one is there and `force` is not set.
 ///
-/// Needs a tokio runtime, and takes the calling thread into a network namespace of its own, for good.
+/// Needs a tokio runtime of the calling thread's, and takes that thread into a network namespace of its own, for good.
+/// The thread's end is the machine's.
 ///
 /// # Errors
-/// Whatever failed; nothing is left behind then.
+/// Whatever failed; nothing is left behind then, nor when this is dropped.
 pub async fn build(
     config: &Config,
     class: Class,
@@ -115,11 +120,9 @@ pub async fn build(
 /// # Errors
 /// It did not.
 pub async fn try_out(config: &Config, class: Class, image: Image) -> Result<(), TaskError> {
-    let scratch = config.paths.run.join(format!(".template-{}", std::process::id()));
-    std::fs::create_dir_all(&scratch).map_err(TaskError::launch("making a place for the machine"))?;
-    let tried = prove(config, class, &scratch, image).await;
-    let cleared = std::fs::remove_dir_all(&scratch);
-    tried.and_then(|()| cleared.map_err(TaskError::launch("clearing the machine's place")))
+    let scratch =
+        Scratch::create(&config.paths.run).map_err(TaskError::launch("making a place for the machine"))?;
+    prove(config, class, scratch.path(), image).await
 }
 
 fn identify(config: &Config, class: Class, store: &Store, lock: &Lock) -> Result<(Entry, String), TaskError> {
@@ -251,7 +254,7 @@ fn launch(
     let configured = machine::configure(config, "boxlite-template", size, directory, parts);
     // Read by the guest alone, while it boots: no part of what a clone must be like.
     let kernel_args = SAVE_ARGUMENT.to_owned();
-    let machine = Qemu
+    let machine = BoundQemu
         .launch(MachineConfig { start, kernel_args, ..configured })
         .map_err(TaskError::launch("starting the machine"))?;
     Ok((shared.process, Arc::from(machine)))

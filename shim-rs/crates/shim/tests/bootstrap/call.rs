@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 pub(crate) const V2: &str = "containerd.task.v2.Task";
 pub(crate) const V3: &str = "containerd.task.v3.Task";
-const PROGRAM: &str = env!("CARGO_BIN_EXE_containerd-shim-boxlite-v1");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_containerd-shim-boxlite-v1");
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A bundle, in which the program is called, and what it is called with.

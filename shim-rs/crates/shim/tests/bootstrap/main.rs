@@ -9,3 +9,4 @@
 mod actions;
 mod call;
 mod start;
+mod template;
