@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from tests.engines import processes, settings
 from tests.engines.docker import Docker
 from tests.engines.images import IMAGE
 from tests.engines.pair import Pair
+from tests.engines.processes import Process
+from tests.engines.waiting import until
 
 pytestmark = pytest.mark.boxlite_only
 
@@ -256,6 +259,28 @@ def test_two_builds_at_once_make_one(shim: Shim, template: Path) -> None:
     assert [found.state for found in shim.check([], start=True)] == ["fresh"]
 
 
+def machines_being_saved(pair: Pair) -> list[Process]:
+    """Return the machines of builds, and their file servers."""
+    servers = processes.naming(f"{pair.templates}/.building-")
+    named = processes.naming("boxlite-template")
+    return [*servers, *(p for p in named if p.program.startswith("qemu"))]
+
+
+def test_a_build_ends_with_the_tool_that_asked_for_it(
+    pair: Pair, shim: Shim, template: Path
+) -> None:
+    assert shim.config is not None
+    words = ("template", "--config", os.fspath(shim.config), "build", "--force")
+    argv = [sys.executable, "-m", "boxlite_runtime", *words]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as tool:
+        until("the machine runs", lambda: machines_being_saved(pair))
+        tool.kill()
+    builder = f"template build --force --config {shim.config}"
+    until("the build is given up", lambda: not processes.naming(builder))
+    assert not machines_being_saved(pair)
+    assert [found.state for found in shim.found()] == ["fresh"]
+
+
 def test_a_build_that_is_killed_is_cleared_by_the_next(
     pair: Pair, shim: Shim, template: Path
 ) -> None:
@@ -265,7 +290,9 @@ def test_a_build_that_is_killed_is_cleared_by_the_next(
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as build:
         assert build.stdout is not None
         assert build.stdout.readline() == b'{"phase":"booting"}\n'
+        until("the machine runs", lambda: machines_being_saved(pair))
         build.kill()
+    until("machine and server have ended", lambda: not machines_being_saved(pair))
     assert [path for path in pair.templates.iterdir() if ".building" in path.name]
     assert [found.state for found in shim.found()] == ["fresh"]
     shim.build(None, force=True)
