@@ -31,6 +31,7 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
         return Err(TaskError::Invalid { what: "this program is started by containerd".to_owned() });
     }
     memory::share_arena();
+    let origin = host_cgroup::remember_origin();
     let ahead = [begin("cgroup", expect_moves), begin("plan", expect_plan)];
     // The engine names its file only with Create; a wrong one is refused there, with words.
     let level = Config::load(None, None).map(|config| config.log.level);
@@ -41,6 +42,9 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
         .enable_all()
         .build()
         .map_err(TaskError::launch("starting the runtime"))?;
+    if let Err(error) = origin {
+        tracing::warn!(error = chain(&error), "this shim will not find back to its cgroup");
+    }
     for error in ahead.into_iter().filter_map(Result::err) {
         tracing::debug!(%error, "nothing is done ahead of Create");
     }

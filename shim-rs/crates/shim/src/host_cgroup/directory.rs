@@ -114,6 +114,13 @@ impl Directory {
         }
     }
 
+    /// Opens what processes are moved in by.
+    pub(super) fn open(&self) -> Result<fs::File, CgroupError> {
+        let path = self.full().join("cgroup.procs");
+        let opened = fs::OpenOptions::new().write(true).open(&path);
+        opened.map_err(|source| CgroupError::Write { path, value: "0".into(), source })
+    }
+
     fn full(&self) -> PathBuf {
         self.mount.join(&self.path)
     }

@@ -35,12 +35,13 @@ impl CgroupHost {
 
     /// This host, with the place of process `pid`.
     pub(super) fn of_process(pid: u32) -> Result<Self, CgroupError> {
-        let read = |path: &Path| {
-            fs::read_to_string(path).map_err(|source| CgroupError::Host { path: path.into(), source })
-        };
+        Self::of_places(&read(Path::new(&format!("/proc/{pid}/cgroup")))?)
+    }
+
+    /// This host, with the place that is written as in /proc/PID/cgroup.
+    pub(super) fn of_places(places: &str) -> Result<Self, CgroupError> {
         let mounts = read(Path::new("/proc/self/mountinfo"))?;
-        let places = read(Path::new(&format!("/proc/{pid}/cgroup")))?;
-        Ok(Self::parse(&mounts, &places, Path::new(SYSTEMD).is_dir()))
+        Ok(Self::parse(&mounts, places, Path::new(SYSTEMD).is_dir()))
     }
 
     /// From the text of /proc/self/mountinfo and /proc/PID/cgroup (proc_pid_mountinfo(5), cgroups(7)).
@@ -69,6 +70,11 @@ impl CgroupHost {
         Self { hierarchies: hierarchies.into_iter().map(|(_, hierarchy)| hierarchy).collect(), systemd }
     }
 
+    /// Moves another process to the place this was read for.
+    pub fn take(&self, pid: u32) -> Result<(), CgroupError> {
+        self.directories(Path::to_owned).iter().try_for_each(|directory| directory.take(pid))
+    }
+
     /// A cgroup in every hierarchy; `path` makes it from the process' own place there.
     pub(super) fn directories(&self, path: impl Fn(&Path) -> PathBuf) -> Vec<Directory> {
         let directory = |hierarchy: &Hierarchy| Directory {
@@ -78,6 +84,10 @@ impl CgroupHost {
         };
         self.hierarchies.iter().map(directory).collect()
     }
+}
+
+fn read(path: &Path) -> Result<String, CgroupError> {
+    fs::read_to_string(path).map_err(|source| CgroupError::Host { path: path.into(), source })
 }
 
 /// A line of mountinfo that mounts cgroups.

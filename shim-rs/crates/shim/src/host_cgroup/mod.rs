@@ -8,13 +8,15 @@
 //! cgroup, which kubelet makes above this one with the RuntimeClass' overhead added, keeps its limits.
 //!
 //! `host` reads what hierarchies there are, `path` what the engine asks for; both decide, and [`HostCgroup`] carries the
-//! result. `scope` asks systemd where systemd owns the tree.
+//! result. `scope` asks systemd where systemd owns the tree. `origin` knows the way out.
 //!
-//! Order of calls: [`expect_moves`] as soon as a move is to be expected; [`CgroupHost::detect`], [`HostCgroup::plan`], then `create`, `set_cpu_shares`, `join`; at the end
+//! Order of calls: [`remember_origin`] before all else, [`expect_moves`] as soon as a move is to be expected;
+//! [`CgroupHost::detect`], [`HostCgroup::plan`], then `create`, `set_cpu_shares`, `join`; at the end
 //! [`HostCgroup::leave`] and `remove`, by the same process or, from the recorded value, by another. All of it blocks.
 
 mod directory;
 mod host;
+mod origin;
 mod path;
 mod scope;
 
@@ -26,6 +28,7 @@ use thiserror::Error;
 
 use directory::Directory;
 pub use host::CgroupHost;
+pub use origin::{remember_origin, start_outside};
 use path::Place;
 use scope::Scope;
 
@@ -187,14 +190,12 @@ impl HostCgroup {
         self.directories.iter().try_for_each(|directory| directory.take(pid))
     }
 
-    /// Moves a process out of whatever cgroup it is in, to that of process 1: one that takes processes on every host.
+    /// Moves a process out of whatever cgroup it is in, to where this process was started ([`remember_origin`]); where
+    /// that is not known or gone, to the cgroup of process 1: one that takes processes on every host.
     ///
     /// A shim that lives in the container's cgroup does this before it removes it.
     pub fn leave(pid: u32) -> Result<(), CgroupError> {
-        CgroupHost::of_process(1)?
-            .directories(Path::to_owned)
-            .iter()
-            .try_for_each(|directory| directory.take(pid))
+        origin::leave(pid)
     }
 
     /// Removes the cgroup; one that is gone is fine. What was made above it stays, for others may have come to use it.

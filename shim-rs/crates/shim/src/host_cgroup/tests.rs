@@ -101,10 +101,9 @@ impl Real {
 
 impl Drop for Real {
     fn drop(&mut self) {
-        for below in ["deep/leaf", "deep", ""] {
-            for directory in self.host.directories(|_| Path::new(&self.parent).join(below)) {
-                directory.remove().unwrap();
-            }
+        let everywhere = |below: &str| self.host.directories(|_| Path::new(&self.parent).join(below));
+        for directory in ["deep/leaf", "deep", ""].into_iter().flat_map(everywhere) {
+            directory.remove().unwrap();
         }
     }
 }
@@ -121,13 +120,87 @@ fn a_real_cgroup_takes_a_process_in_every_hierarchy_and_goes() {
     let places = fs::read_to_string(format!("/proc/{}/cgroup", sleeper.0.id())).unwrap();
     assert!(places.lines().all(|line| line.ends_with(&format!("/{}/deep/leaf", real.parent))), "{places}");
 
-    assert!(matches!(real.cgroup.remove(), Err(CgroupError::Busy { .. })));
+    remember_origin().unwrap();
     HostCgroup::leave(sleeper.0.id()).unwrap();
-    let of = |pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    assert_eq!(of(sleeper.0.id()), of(1));
+    assert_eq!(place_of(sleeper.0.id()), place_of(std::process::id()));
     real.cgroup.remove().unwrap();
     real.cgroup.remove().unwrap();
     assert_eq!(real.leaves(), 0);
+}
+
+fn place_of(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap()
+}
+
+/// Set in the process of the test below.
+const INSIDE: &str = "BOXLITE_TEST_INSIDE";
+
+#[test]
+fn a_process_that_was_moved_finds_back_and_has_others_born_there() {
+    let (engine, real) = (Real::new("engine"), Real::new("own"));
+    engine.cgroup.create().unwrap();
+    real.cgroup.create().unwrap();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "host_cgroup::tests::finds_back", "--ignored"])
+        .env(INSIDE, serde_json::to_string(&(&engine.cgroup, &real.cgroup)).unwrap())
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(real.leaves(), 0);
+}
+
+#[test]
+#[ignore = "is started by the test above, in a process of its own"]
+fn finds_back() {
+    let Ok(cgroup) = std::env::var(INSIDE) else { return };
+    let (engine, cgroup): (HostCgroup, HostCgroup) = serde_json::from_str(&cgroup).unwrap();
+    engine.join(std::process::id()).unwrap();
+    remember_origin().unwrap();
+    let origin = place_of(std::process::id());
+    cgroup.join(std::process::id()).unwrap();
+    let inside = place_of(std::process::id());
+    let place_of_a_child = |outside: bool| {
+        let mut cat = Command::new("cat");
+        if outside {
+            start_outside(&mut cat).unwrap();
+        }
+        String::from_utf8(cat.arg("/proc/self/cgroup").output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(place_of_a_child(false), inside);
+    assert_eq!(place_of_a_child(true), origin);
+    HostCgroup::leave(std::process::id()).unwrap();
+    assert_eq!(place_of(std::process::id()), origin);
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn a_process_whose_origin_is_gone_is_taken_where_process_1_is() {
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "host_cgroup::tests::loses_its_origin", "--ignored"])
+        .env(INSIDE, format!("/boxlite-test-lost-{}", std::process::id()))
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+#[ignore = "is started by the test above, in a process of its own"]
+fn loses_its_origin() {
+    let Ok(path) = std::env::var(INSIDE) else { return };
+    let host = CgroupHost::detect().unwrap();
+    let [first, second] =
+        ["a", "b"].map(|name| HostCgroup::plan(Some(&format!("{path}-{name}")), &host).unwrap());
+    for cgroup in [&first, &second] {
+        cgroup.create().unwrap();
+        cgroup.join(std::process::id()).unwrap();
+        remember_origin().unwrap();
+    }
+    first.remove().unwrap();
+    let mut cat = Command::new("cat");
+    start_outside(&mut cat).unwrap();
+    let born = cat.arg("/proc/self/cgroup").output().unwrap().stdout;
+    assert_eq!(String::from_utf8(born).unwrap(), place_of(1));
+    HostCgroup::leave(std::process::id()).unwrap();
+    assert_eq!(place_of(std::process::id()), place_of(1));
+    second.remove().unwrap();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::net::unix::pipe;
 use super::Owner;
 use super::sink::Sink;
 use crate::error::chain;
-use crate::host_cgroup::HostCgroup;
+use crate::host_cgroup;
 
 /// How long a logger may take to say that it is ready, as in containerd.
 const READY: Duration = Duration::from_secs(10);
@@ -82,6 +82,10 @@ pub(super) async fn start(uri: &str, owner: Owner<'_>) -> Result<[Option<Sink>; 
     let (ready_read, ready) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(std::io::Error::from)?;
     let mut command = std::process::Command::new(program);
+    // It outlives the container, whose cgroup must be removable, and is removed with whoever is in it.
+    if let Err(error) = host_cgroup::start_outside(&mut command) {
+        tracing::warn!(error = chain(&error), "the log program stays in the container's cgroup");
+    }
     command
         .args(arguments)
         .env("CONTAINER_ID", owner.container_id)
@@ -95,10 +99,6 @@ pub(super) async fn start(uri: &str, owner: Owner<'_>) -> Result<[Option<Sink>; 
             FdMapping { parent_fd: ready, child_fd: 5 },
         ])?;
     let mut child = tokio::process::Command::from(command).spawn()?;
-    // It outlives the container, whose cgroup must be removable.
-    if let Some(Err(error)) = child.id().map(HostCgroup::leave) {
-        tracing::warn!(error = chain(&error), "the log program stays in the container's cgroup");
-    }
     // Reaped when it ends, whenever that is.
     tokio::spawn(async move { child.wait().await });
     let mut ready = pipe::Receiver::from_owned_fd(ready_read)?;

@@ -72,6 +72,7 @@ impl Shim {
 
     pub async fn with(kind: Kind) -> Self {
         require_root();
+        boxlite_shim::host_cgroup::remember_origin().unwrap();
         let scratch = tempfile::Builder::new().prefix("boxlite-test-").tempdir().unwrap();
         let events = Recorder::default();
         let host = Arc::new(FakeHost::new(kind));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use boxlite_shim::host_cgroup::HostCgroup;
+use boxlite_shim::host_cgroup::{CgroupHost, HostCgroup};
 use serde_json::json;
 
 use crate::fake_machine::bundle::Bundle;
@@ -20,21 +20,38 @@ static ALONE: Mutex<()> = Mutex::new(());
 pub(crate) fn alone(test: impl Future<Output = ()>) {
     // A test that failed has been told of; its poison is no reason for others to fail.
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let _cgroups = Cgroups;
+    let _cgroups = Cgroups::enter();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).enable_all().build().unwrap().block_on(test);
 }
 
-/// Removes what the runtime leaves to others, the cgroup above the containers', and what a failed test leaves.
-struct Cgroups;
+/// Puts this process where an engine is, in a cgroup of its own. At the end, removes that and what the runtime leaves to
+/// others, the cgroup above the containers', and what a failed test leaves.
+struct Cgroups {
+    /// Where this process came from.
+    before: CgroupHost,
+    engine: HostCgroup,
+}
+
+impl Cgroups {
+    fn enter() -> Self {
+        let before = CgroupHost::detect().unwrap();
+        let engine = format!("/boxlite-test-engine-{}", std::process::id());
+        let engine = HostCgroup::plan(Some(&engine), &before).unwrap();
+        engine.create().unwrap();
+        engine.join(std::process::id()).unwrap();
+        Self { before, engine }
+    }
+}
 
 impl Drop for Cgroups {
     fn drop(&mut self) {
+        self.before.take(std::process::id()).unwrap();
+        self.engine.remove().unwrap();
         let parents = || hierarchies().into_iter().map(|hierarchy| hierarchy.join(&cgroup_parent()[1..]));
         if !parents().any(|parent| parent.exists()) {
             return;
         }
-        HostCgroup::leave(std::process::id()).unwrap();
         for parent in parents() {
             for path in entries(&parent).iter().filter(|path| path.is_dir()).chain([&parent]) {
                 // A test that failed may have left a process; the failure is its to tell.
@@ -62,6 +79,8 @@ pub(crate) struct Census {
     run: BTreeSet<PathBuf>,
     /// Below [`cgroup_parent`], in any hierarchy.
     cgroups: BTreeSet<PathBuf>,
+    /// The cgroups this process is in.
+    place: String,
 }
 
 impl Census {
@@ -74,6 +93,7 @@ impl Census {
             mounts: mounts(),
             run: entries(&run),
             cgroups: parents.flat_map(|parent| entries(&parent)).filter(|path| path.is_dir()).collect(),
+            place: fs::read_to_string("/proc/self/cgroup").unwrap(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! What a task has on the host while it lives, and that all of it goes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,9 @@ use rustix::process::Signal;
 
 use crate::census::{Census, alone, cgroup_parent, moment, namespace_is_gone, with_cgroup};
 use crate::fake_machine::containerd::Shim;
+use crate::fake_machine::fifo::Fifos;
 use crate::fake_machine::process::{Exec, Process};
+use crate::fake_machine::soon;
 
 fn namespace(container: &Process, kind: &str) -> PathBuf {
     fs::read_link(format!("/proc/{}/ns/{kind}", container.pid)).unwrap()
@@ -60,6 +63,50 @@ fn a_machine_is_born_in_the_containers_cgroup_and_leaves_it_empty() {
         container.delete().await;
         // Gone before Delete answers: an engine may start the next one at once.
         assert!(Census::take(&shim).has_no_cgroup());
+        before.is_the_same_again(&shim).await;
+    });
+}
+
+#[test]
+fn a_log_program_is_born_where_the_shim_was_and_outlives_the_cgroup() {
+    alone(async {
+        let shim = Shim::start().await;
+        let before = Census::take(&shim);
+        let origin = cgroups_of(std::process::id());
+        let bundle = with_cgroup(shim.bundle("c").args(&["sleep", "1000"]));
+        bundle.write_config();
+        let at = |name: &str| bundle.directory.join(name);
+        // It goes on, with children of its own, until the test lets it or is over.
+        let line = "exec 5>&-; cat /proc/self/cgroup >\"$2\"; cat <&3; \
+                    while [ -e \"$2\" ] && ! [ -e \"$4\" ]; do sleep 0.01; done";
+        fs::write(at("logger"), format!("#!/bin/sh\n{line}\necho end >>\"$2\"\n")).unwrap();
+        fs::set_permissions(at("logger"), PermissionsExt::from_mode(0o755)).unwrap();
+        let [program, to, until] =
+            ["logger", "log", "over"].map(|name| at(name).to_str().unwrap().to_owned());
+        let mut request = shim.request(&bundle, &Fifos::default());
+        request.stdout = format!("binary://{program}?to={to}&until={until}");
+        request.stderr = String::new();
+        let container = shim.create_from(&bundle, request).await;
+        container.start().await;
+        let log = || fs::read_to_string(at("log")).unwrap_or_default();
+        soon("the log program's word", async {
+            while log().lines().count() < origin.lines().count() {
+                moment().await;
+            }
+        })
+        .await;
+        assert_eq!(log(), origin);
+        container.kill(9).await;
+        container.wait().await;
+        container.delete().await;
+        assert!(Census::take(&shim).has_no_cgroup());
+        fs::write(at("over"), "").unwrap();
+        soon("the log program's end", async {
+            while !log().ends_with("end\n") {
+                moment().await;
+            }
+        })
+        .await;
         before.is_the_same_again(&shim).await;
     });
 }
