@@ -6,15 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use super::CgroupError;
+use super::members;
 
-/// How long killed processes may take to leave the cgroup.
-const ENDING: Duration = Duration::from_secs(1);
 /// Between two tries at what the kernel is about to let go.
 const UNLINKING: Duration = Duration::from_millis(1);
 
@@ -90,14 +87,13 @@ impl Directory {
         write(&self.full().join("cgroup.procs"), &pid.to_string())
     }
 
-    /// Removes the directory, once the processes that are ending in it have ended.
+    /// Removes the directory, once the processes that are ending in it have ended, or at the deadline.
     ///
     /// A killed process stays a member until the kernel has switched away from it for the last time, which is a moment
     /// after its pidfd says that it ended, and cgroup v1 tells nobody when that was: after the pidfds there is nothing
     /// left to wait on but the removal itself.
-    pub(super) fn remove(&self) -> Result<(), CgroupError> {
+    pub(super) fn remove(&self, deadline: Instant) -> Result<(), CgroupError> {
         let path = self.full();
-        let deadline = Instant::now() + ENDING;
         loop {
             match fs::remove_dir(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -108,7 +104,7 @@ impl Directory {
             if Instant::now() >= deadline {
                 return Err(CgroupError::Busy { path });
             }
-            if !wait_for_members(&path, deadline) {
+            if !members::wait_for(&path, deadline) {
                 std::thread::sleep(UNLINKING);
             }
         }
@@ -121,24 +117,17 @@ impl Directory {
         opened.map_err(|source| CgroupError::Write { path, value: "0".into(), source })
     }
 
-    fn full(&self) -> PathBuf {
-        self.mount.join(&self.path)
-    }
-}
-
-/// Waits until the processes in the cgroup have ended, or until the deadline; false when there were none.
-fn wait_for_members(path: &Path, deadline: Instant) -> bool {
-    let members = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    let pids = members.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?));
-    let ending: Vec<_> = pids.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).collect();
-    for pidfd in &ending {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).unwrap_or_default();
-        if let Err(error) = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)) {
-            tracing::debug!(%error, "a member of the cgroup cannot be waited for");
+    /// True if nobody is in it, as in one that is not there.
+    pub(super) fn is_deserted(&self) -> bool {
+        match fs::read_to_string(self.full().join("cgroup.procs")) {
+            Ok(members) => members.is_empty(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
-    !ending.is_empty()
+
+    pub(super) fn full(&self) -> PathBuf {
+        self.mount.join(&self.path)
+    }
 }
 
 /// Has a cgroup of the unified hierarchy hand down what it has to those below it.

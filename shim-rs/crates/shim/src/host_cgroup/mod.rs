@@ -8,7 +8,7 @@
 //! cgroup, which kubelet makes above this one with the RuntimeClass' overhead added, keeps its limits.
 //!
 //! `host` reads what hierarchies there are, `path` what the engine asks for; both decide, and [`HostCgroup`] carries the
-//! result. `scope` asks systemd where systemd owns the tree. `origin` knows the way out.
+//! result. `scope` asks systemd where systemd owns the tree. `members` ends what is in a cgroup, `origin` knows the way out.
 //!
 //! Order of calls: [`remember_origin`] before all else, [`expect_moves`] as soon as a move is to be expected;
 //! [`CgroupHost::detect`], [`HostCgroup::plan`], then `create`, `set_cpu_shares`, `join`; at the end
@@ -16,12 +16,14 @@
 
 mod directory;
 mod host;
+mod members;
 mod origin;
 mod path;
 mod scope;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -114,6 +116,9 @@ pub enum CgroupError {
 pub struct HostCgroup {
     directories: Vec<Directory>,
     scope: Option<Scope>,
+    /// Nobody was in it when it was planned: whoever is in it at the end is there by the container.
+    #[serde(default)]
+    alone: bool,
 }
 
 impl HostCgroup {
@@ -135,7 +140,8 @@ impl HostCgroup {
         if directories.is_empty() && cgroups_path.is_some_and(|path| !path.is_empty()) {
             return Err(CgroupError::NoHierarchy);
         }
-        Ok(Self { directories, scope })
+        let alone = directories.iter().all(Directory::is_deserted);
+        Ok(Self { directories, scope, alone })
     }
 
     /// Makes the cgroup, with what is missing above it, as runc does. One that exists is taken as it is.
@@ -200,9 +206,17 @@ impl HostCgroup {
 
     /// Removes the cgroup; one that is gone is fine. What was made above it stays, for others may have come to use it.
     ///
+    /// What still runs in it is killed: a process may have been started and its shim killed before it was written down.
+    /// Not so in a cgroup that others were in before, and never the calling process.
+    ///
     /// All hierarchies are tried; the first failure is returned.
     pub fn remove(&self) -> Result<(), CgroupError> {
-        let results: Vec<_> = self.directories.iter().map(Directory::remove).collect();
+        if self.alone {
+            members::kill(&self.directories);
+        }
+        // For all of them: the processes are the same.
+        let deadline = Instant::now() + members::ENDING;
+        let results: Vec<_> = self.directories.iter().map(|directory| directory.remove(deadline)).collect();
         results.into_iter().collect()
     }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use std::fs;
-use std::process::{Child, Command};
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Stdio};
 
 use super::*;
 
@@ -102,8 +104,10 @@ impl Real {
 impl Drop for Real {
     fn drop(&mut self) {
         let everywhere = |below: &str| self.host.directories(|_| Path::new(&self.parent).join(below));
+        // A test that failed may have left a process.
+        members::kill(&everywhere("deep/leaf"));
         for directory in ["deep/leaf", "deep", ""].into_iter().flat_map(everywhere) {
-            directory.remove().unwrap();
+            directory.remove(Instant::now() + members::ENDING).unwrap();
         }
     }
 }
@@ -130,6 +134,53 @@ fn a_real_cgroup_takes_a_process_in_every_hierarchy_and_goes() {
 
 fn place_of(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap()
+}
+
+/// A process with a child, both waiting, in the cgroup.
+fn family(cgroup: &HostCgroup) -> Child {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "read go; sleep 60 & echo; wait"]);
+    let mut parent = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    cgroup.join(parent.id()).unwrap();
+    parent.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    parent.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    parent
+}
+
+#[test]
+fn whoever_is_left_in_a_cgroup_is_killed_with_it() {
+    let mut real = Real::new("kill");
+    real.cgroup.create().unwrap();
+    let mut parent = family(&real.cgroup);
+    real.cgroup.remove().unwrap();
+    assert_eq!(parent.wait().unwrap().signal(), Some(9));
+    assert_eq!(real.leaves(), 0);
+
+    // As on a host without cgroup v2, or with a kernel that does not kill cgroups.
+    real.cgroup.directories.retain(|directory| directory.kind != directory::Kind::Unified);
+    if real.cgroup.directories.is_empty() {
+        eprintln!("skipped: this host has no cgroup v1");
+        return;
+    }
+    real.cgroup.create().unwrap();
+    let mut parent = family(&real.cgroup);
+    real.cgroup.remove().unwrap();
+    assert_eq!(parent.wait().unwrap().signal(), Some(9));
+}
+
+#[test]
+fn a_cgroup_that_others_were_in_before_is_left_to_them() {
+    let real = Real::new("others");
+    real.cgroup.create().unwrap();
+    let mut sleeper = Sleeper(Command::new("sleep").arg("60").spawn().unwrap());
+    real.cgroup.join(sleeper.0.id()).unwrap();
+    let path = Path::new("/").join(&real.parent).join("deep/leaf");
+    let again = HostCgroup::plan(path.to_str(), &real.host).unwrap();
+    again.create().unwrap();
+    assert!(matches!(again.remove(), Err(CgroupError::Busy { .. })));
+    assert!(sleeper.0.try_wait().unwrap().is_none(), "it was killed");
+    drop(sleeper);
+    real.cgroup.remove().unwrap();
 }
 
 /// Set in the process of the test below.
@@ -169,6 +220,32 @@ fn finds_back() {
     assert_eq!(place_of_a_child(true), origin);
     HostCgroup::leave(std::process::id()).unwrap();
     assert_eq!(place_of(std::process::id()), origin);
+    cgroup.remove().unwrap();
+}
+
+#[test]
+fn who_removes_the_cgroup_it_is_in_lives_and_is_told() {
+    let real = Real::new("own");
+    real.cgroup.create().unwrap();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "host_cgroup::tests::removes_its_own_cgroup", "--ignored"])
+        .env(INSIDE, serde_json::to_string(&real.cgroup).unwrap())
+        .status();
+    assert!(status.unwrap().success());
+    assert_eq!(real.leaves(), 0);
+}
+
+#[test]
+#[ignore = "is started by the test above, in a process of its own"]
+fn removes_its_own_cgroup() {
+    let Ok(cgroup) = std::env::var(INSIDE) else { return };
+    let cgroup: HostCgroup = serde_json::from_str(&cgroup).unwrap();
+    remember_origin().unwrap();
+    cgroup.join(std::process::id()).unwrap();
+    let mut left = Command::new("sleep").arg("60").spawn().unwrap();
+    assert!(matches!(cgroup.remove(), Err(CgroupError::Busy { .. })));
+    assert_eq!(left.wait().unwrap().signal(), Some(9));
+    HostCgroup::leave(std::process::id()).unwrap();
     cgroup.remove().unwrap();
 }
 

@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use boxlite_protocol::protobuf::Message;
+use boxlite_shim::host_cgroup::{CgroupHost, HostCgroup};
+use boxlite_shim::task::record::{Record, Undo, point_to};
 use containerd_shim_protos::api::DeleteResponse;
 use rustix::process::{Pid, Signal, WaitIdOptions};
 
@@ -71,6 +73,33 @@ fn delete_after_a_killed_shim_leaves_nothing_of_a_guest_that_hangs() {
         assert!(output.status.success());
         let again = DeleteResponse::parse_from_bytes(&output.stdout).unwrap();
         assert_eq!(again.exit_status, 137);
+    });
+}
+
+#[test]
+fn delete_ends_what_was_started_and_not_yet_written_down() {
+    alone(async {
+        let scratch = tempfile::Builder::new().prefix("boxlite-test-").tempdir().unwrap();
+        let run = scratch.path().join("run/test/c");
+        let path = format!("{}/c", cgroup_parent());
+        let cgroup = HostCgroup::plan(Some(&path), &CgroupHost::detect().unwrap()).unwrap();
+        let mut record = Record::create(run.clone()).unwrap();
+        record.push(Undo::Cgroup(cgroup.clone())).unwrap();
+        point_to(scratch.path(), &run).unwrap();
+        cgroup.create().unwrap();
+        // Here the shim was killed.
+        let mut machine = Command::new("sleep").arg("1000").spawn().unwrap();
+        cgroup.join(machine.id()).unwrap();
+
+        let began = Instant::now();
+        let output = delete(scratch.path());
+        let ended = machine.try_wait().unwrap();
+        machine.kill().unwrap();
+        machine.wait().unwrap();
+        assert!(ended.is_some(), "the machine lives");
+        assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert!(!run.exists());
     });
 }
 

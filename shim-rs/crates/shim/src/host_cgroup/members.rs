@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The processes that are in a cgroup, and their end.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::directory::Directory;
+
+/// How long killed processes may take to leave a cgroup.
+pub(super) const ENDING: Duration = Duration::from_secs(1);
+
+/// Kills whoever is in these cgroups but the calling process, until nobody is, or for as long as [`ENDING`]. Who stays
+/// keeps the cgroup from being removed, which tells of it.
+pub(super) fn kill(directories: &[Directory]) {
+    let deadline = Instant::now() + ENDING;
+    let once = || directories.iter().flat_map(|directory| kill_once(&directory.full())).collect::<Vec<_>>();
+    let mut ending = once();
+    while !ending.is_empty() && Instant::now() < deadline {
+        tracing::debug!(processes = ending.len(), "killed what was left in the container's cgroup");
+        wait(&ending, deadline);
+        // Who forked while others were killed has left somebody.
+        ending = once();
+    }
+}
+
+/// Sends SIGKILL to the members of one cgroup; who they were.
+fn kill_once(path: &Path) -> Vec<OwnedFd> {
+    let own = rustix::process::getpid();
+    let members = pids(path);
+    let opened = members.iter().filter(|pid| **pid != own).filter_map(open);
+    // A dead one is a member for a moment longer.
+    let opened: Vec<_> = opened.filter(|(_, pidfd)| !wait_one(pidfd, Timespec::default())).collect();
+    if opened.is_empty() {
+        return Vec::new();
+    }
+    // cgroup v2 does it at once, also to who forks meanwhile; v1 and kernels before 5.14 do not have the file.
+    if !members.contains(&own) && fs::write(path.join("cgroup.kill"), "1").is_ok() {
+        return opened.into_iter().map(|(_, pidfd)| pidfd).collect();
+    }
+    // A number may have changed hands before its descriptor was opened. Whoever has it is a member now, or is spared.
+    let members = pids(path);
+    let killed = opened.into_iter().filter(|(pid, _)| members.contains(pid)).map(|(_, pidfd)| pidfd);
+    killed.inspect(|pidfd| send_kill(pidfd)).collect()
+}
+
+fn open(pid: &Pid) -> Option<(Pid, OwnedFd)> {
+    // Fails for one that has ended.
+    pidfd_open(*pid, PidfdFlags::empty()).ok().map(|pidfd| (*pid, pidfd))
+}
+
+fn send_kill(pidfd: &OwnedFd) {
+    if let Err(error) = pidfd_send_signal(pidfd, Signal::KILL)
+        && error != rustix::io::Errno::SRCH
+    {
+        tracing::warn!(%error, "a member of the container's cgroup cannot be killed");
+    }
+}
+
+/// Waits until the processes in the cgroup have ended, or until the deadline; false when there were none.
+pub(super) fn wait_for(path: &Path, deadline: Instant) -> bool {
+    let ending: Vec<_> = pids(path).iter().filter_map(open).map(|(_, pidfd)| pidfd).collect();
+    wait(&ending, deadline);
+    !ending.is_empty()
+}
+
+fn wait(ending: &[OwnedFd], deadline: Instant) {
+    for pidfd in ending {
+        let left = deadline.saturating_duration_since(Instant::now());
+        wait_one(pidfd, Timespec::try_from(left).unwrap_or_default());
+    }
+}
+
+/// True if the process has ended within that time.
+fn wait_one(pidfd: &OwnedFd, left: Timespec) -> bool {
+    match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)) {
+        Ok(ended) => ended > 0,
+        Err(error) => {
+            tracing::debug!(%error, "a member of the cgroup cannot be waited for");
+            false
+        }
+    }
+}
+
+/// Those that this process can see; none of a cgroup that is gone.
+fn pids(path: &Path) -> Vec<Pid> {
+    let members = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    members.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect()
+}
