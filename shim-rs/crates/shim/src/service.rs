@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! containerd's Task service, thin: each request is translated, handed to its task, and the answer translated back.
 //!
-//! Owns the map of tasks and the decision when the shim may end. Events are the task's affair, so that they stand in
+//! Owns the map of tasks and, in [`deserted`], the decision when the shim ends unasked. Events are the task's affair, so that they stand in
 //! order whatever asked for them. No lock is held across a boot or an RPC.
 
+mod deserted;
 mod processes;
 mod translate;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use boxlite_protocol::ttrpc;
@@ -24,6 +24,7 @@ use containerd_shim_protos::events::task::{TaskPaused, TaskResumed};
 use containerd_shim_protos::shim_async::Task as TaskService;
 use containerd_shim_protos::ttrpc::asynchronous::TtrpcContext;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::error::{TaskError, chain, to_status};
 use crate::events::publish;
@@ -41,6 +42,8 @@ type Slot = Option<Arc<Task>>;
 pub struct Service {
     around: Surroundings,
     tasks: Arc<Mutex<HashMap<String, Slot>>>,
+    /// When somebody last asked for a task.
+    asked: watch::Sender<Instant>,
     shutdown: watch::Sender<bool>,
 }
 
@@ -54,7 +57,8 @@ impl Service {
     /// A service without tasks.
     #[must_use]
     pub fn new(around: Surroundings) -> Self {
-        Self { around, tasks: Arc::default(), shutdown: watch::Sender::new(false) }
+        let asked = watch::Sender::new(Instant::now());
+        Self { around, tasks: Arc::default(), asked, shutdown: watch::Sender::new(false) }
     }
 
     /// Resolves when containerd asked for the end and no task is left.
@@ -69,16 +73,6 @@ impl Service {
         self.lock().is_empty()
     }
 
-    /// Resolves when nobody has given this shim a task, or has one here, at the end of some stretch of `patience`.
-    pub async fn forgotten(&self, patience: Duration) {
-        loop {
-            tokio::time::sleep(patience).await;
-            if self.is_idle() {
-                return;
-            }
-        }
-    }
-
     /// Ends the shim.
     pub fn end(&self) {
         self.shutdown.send_replace(true);
@@ -89,6 +83,7 @@ impl Service {
     }
 
     fn task(&self, id: &str) -> Result<Arc<Task>, TaskError> {
+        self.asked.send_replace(Instant::now());
         self.lock().get(id).cloned().flatten().ok_or_else(|| TaskError::no_task(id))
     }
 

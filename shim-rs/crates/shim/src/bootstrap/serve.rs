@@ -25,6 +25,8 @@ use crate::{host_cgroup, memory, plan, sweep};
 pub(super) const LISTENER_FD: i32 = 3;
 /// A shim nobody gave a task to by then was forgotten (containerd's own deadline for Create is shorter).
 const FORGOTTEN: Duration = Duration::from_secs(60);
+/// One whose task is over and whom nobody can ask for it any more is not kept for longer.
+const ORPHANED: Duration = Duration::from_secs(60);
 
 pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     if flags.socket.is_empty() {
@@ -79,7 +81,7 @@ fn expect_plan() {
 
 async fn run(flags: &Flags) -> Result<(), TaskError> {
     let ttrpc_address = std::env::var("TTRPC_ADDRESS").unwrap_or_default();
-    let publisher = Publisher::new(ttrpc_address, flags.namespace.clone());
+    let publisher = Publisher::new(ttrpc_address.clone(), flags.namespace.clone());
     let service = Service::new(Surroundings {
         namespace: flags.namespace.clone(),
         socket: PathBuf::from(&flags.socket),
@@ -93,9 +95,13 @@ async fn run(flags: &Flags) -> Result<(), TaskError> {
     tracing::info!(id = flags.id, namespace = flags.namespace, "serving");
 
     sweep::in_background();
+    let engine = [flags.address.as_str(), ttrpc_address.as_str()];
     tokio::select! {
         () = service.ended() => {}
         () = service.forgotten(FORGOTTEN) => tracing::warn!(id = flags.id, "no task, ending"),
+        () = service.orphaned(ORPHANED, &engine) => {
+            tracing::warn!(id = flags.id, "nobody will come for the task, ending");
+        }
     }
     publisher.flush().await;
     server.shutdown().await.map_err(TaskError::launch("closing the socket"))

@@ -206,6 +206,12 @@ impl Task {
         double::follow(self);
     }
 
+    /// Whether it has ended and nothing is left of it on the host.
+    #[must_use]
+    pub fn is_unmade(&self) -> bool {
+        *self.unmade.borrow()
+    }
+
     /// The task's pid: its double's, which has the container's root and network namespace.
     #[must_use]
     pub fn pid(&self) -> u32 {

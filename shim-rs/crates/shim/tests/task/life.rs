@@ -123,6 +123,42 @@ async fn a_shim_without_a_task_is_done_and_one_with_a_task_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shim_whose_task_nobody_will_come_for_is_done() {
+    let shim = Shim::start().await;
+    let bundle = shim.bundle("c").nobody_reads();
+    let socket = shim.scratch.path().join("engine.sock");
+    let engine = [socket.to_str().unwrap()];
+    let moment = std::time::Duration::from_millis(40);
+    let orphaned = || shim.service.orphaned(moment, &engine);
+    let stays = async |why: &str| {
+        assert!(tokio::time::timeout(10 * moment, orphaned()).await.is_err(), "{why}");
+    };
+    let container = shim.run(&bundle.clone().args(&["sleep", "1000"])).await;
+    let kept = bundle.directory.with_extension("kept");
+    std::fs::rename(&bundle.directory, &kept).unwrap();
+    stays("its task runs").await;
+    container.kill(9).await;
+    container.wait().await;
+    std::fs::rename(&kept, &bundle.directory).unwrap();
+    stays("an engine that comes back finds the bundle").await;
+    std::fs::remove_dir_all(&bundle.directory).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    stays("the engine is there").await;
+    drop(listener);
+    let asking = async {
+        loop {
+            container.status().await;
+            tokio::time::sleep(moment / 8).await;
+        }
+    };
+    tokio::select! {
+        () = asking => {}
+        () = stays("somebody asks for it") => {}
+    }
+    soon("the end of an orphan", orphaned()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown_ends_a_shim_without_a_task_alone() {
     let shim = Shim::start().await;
     let container = shim.create(&shim.bundle("c")).await;
