@@ -15,18 +15,21 @@ use boxlite_protocol::{hello, provisions};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::descriptor::{Watched, poll_read, poll_write};
 use crate::sys;
 
-/// The channel. As a stream it is read and written as the runtime tells; the other calls block the one thread.
+/// The channel as a stream, read and written as the runtime tells. Its first hang-up is its end.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    fd: AsyncFd<OwnedFd>,
+    /// Until the first who reads or writes. While a machine waits for its host nobody is at the other end, which the
+    /// runtime, had it seen that, would take for a hang-up that lasts.
+    fresh: Option<OwnedFd>,
+    watched: Option<Watched>,
 }
 
-/// The same channel, for who waits for the host while the runtime has the stream.
+/// The same channel, for who waits for the host before the stream is used: these calls block the one thread.
 #[derive(Debug)]
 pub(crate) struct Door(OwnedFd);
 
@@ -34,11 +37,20 @@ impl Channel {
     pub(crate) fn open(fd: OwnedFd) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-        Ok(Self { fd: sys::watched(fd)? })
+        Ok(Self { fresh: Some(fd), watched: None })
     }
 
+    /// Before the stream is used.
     pub(crate) fn door(&self) -> io::Result<Door> {
-        self.fd.get_ref().try_clone().map(Door)
+        self.fresh.as_ref().ok_or(io::ErrorKind::NotConnected)?.try_clone().map(Door)
+    }
+
+    fn watched(&mut self) -> io::Result<&Watched> {
+        if let Some(fd) = self.fresh.take() {
+            self.watched = Some(sys::watched(fd)?);
+        }
+        // None only when it could not be watched.
+        self.watched.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -111,33 +123,23 @@ impl Door {
 
 impl AsyncRead for Channel {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            let mut guard = ready!(self.fd.poll_read_ready(context))?;
-            let unfilled = buffer.initialize_unfilled();
-            match guard.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut *unfilled)?)) {
-                Ok(result) => {
-                    buffer.advance(result?);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(_would_block) => {}
-            }
-        }
+        let count = ready!(poll_read(self.watched()?, context, buffer.initialize_unfilled()))?;
+        buffer.advance(count);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Channel {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let mut guard = ready!(self.fd.poll_write_ready(context))?;
-            match guard.try_io(|fd| Ok(rustix::io::write(fd.get_ref(), bytes)?)) {
-                Ok(result) => return Poll::Ready(result),
-                Err(_would_block) => {}
-            }
-        }
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        poll_write(self.watched()?, context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

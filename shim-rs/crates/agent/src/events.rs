@@ -4,33 +4,31 @@
 //! Owns one inotify with a watch on each container's memory.events. Nothing is polled by time.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::{self, Cgroup};
+use crate::descriptor::{Watched, read_some};
 use crate::error::{Fault, Trying};
-use crate::stdio::read_some;
 use crate::sys;
 
 /// The watches.
 #[derive(Debug)]
 pub(crate) struct MemoryEvents {
-    inotify: AsyncFd<OwnedFd>,
+    inotify: Watched,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    watched: BTreeMap<String, Watched>,
+    containers: BTreeMap<String, Counted>,
     killed: VecDeque<String>,
 }
 
 #[derive(Debug)]
-struct Watched {
+struct Counted {
     watch: i32,
     file: PathBuf,
     kills: u64,
@@ -51,12 +49,12 @@ impl MemoryEvents {
     pub(crate) fn watch(&self, id: &str, cgroup: &Cgroup) {
         let file = cgroup.memory_events();
         if let Ok(watch) = inotify::add_watch(&self.inotify, &file, WatchFlags::MODIFY) {
-            self.state().watched.insert(id.to_owned(), Watched { watch, file, kills: 0 });
+            self.state().containers.insert(id.to_owned(), Counted { watch, file, kills: 0 });
         }
     }
 
     pub(crate) fn forget(&self, id: &str) {
-        if let Some(watched) = self.state().watched.remove(id) {
+        if let Some(watched) = self.state().containers.remove(id) {
             // Removing the cgroup removes the watch as well.
             let _ = inotify::remove_watch(&self.inotify, watched.watch);
         }
@@ -78,7 +76,7 @@ impl MemoryEvents {
 
 impl State {
     fn look(&mut self) {
-        for (id, watched) in &mut self.watched {
+        for (id, watched) in &mut self.containers {
             let kills = cgroup::oom_kills(&watched.file);
             if kills > watched.kills {
                 watched.kills = kills;

@@ -15,6 +15,7 @@ mod channel;
 mod configure;
 mod container;
 mod containers;
+mod descriptor;
 mod error;
 mod events;
 mod exec;

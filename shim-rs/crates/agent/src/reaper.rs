@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::{WaitOptions, WaitStatus};
 use tokio::sync::oneshot;
 
-use crate::stdio::read_some;
+use crate::descriptor::read_some;
 use crate::sys;
 
 /// How a process ended.

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::pipe::PipeFlags;
 use rustix::process::PidfdGetfdFlags;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 
+use crate::descriptor::Watched;
 use crate::error::{AgentError, Fault, Trying};
 use crate::process::report::{Report, Reports};
 use crate::process::terminal;
@@ -46,7 +46,7 @@ pub(crate) struct Running {
     /// In the agent's namespace.
     pub(crate) pid: i32,
     pidfd: OwnedFd,
-    terminal: Option<Arc<AsyncFd<OwnedFd>>>,
+    terminal: Option<Arc<Watched>>,
     /// Taken by the start.
     held: Mutex<Option<(OwnedFd, Reports)>>,
     ended: watch::Receiver<Option<Exit>>,
@@ -90,7 +90,7 @@ impl Born {
         &mut self,
         ends: Ends,
         streams: HostStreams,
-    ) -> Result<(Option<Arc<AsyncFd<OwnedFd>>>, Pumps), AgentError> {
+    ) -> Result<(Option<Arc<Watched>>, Pumps), AgentError> {
         let Report::Ready(number) = self.reports.next().await? else {
             return Err(Fault::refused("process ended before it was ready".to_owned()).into());
         };
@@ -109,7 +109,7 @@ impl Born {
         Ok((terminal, pumps))
     }
 
-    fn into_running(self, terminal: Option<Arc<AsyncFd<OwnedFd>>>) -> Running {
+    fn into_running(self, terminal: Option<Arc<Watched>>) -> Running {
         let (sender, ended) = watch::channel(None);
         let exit = self.exit;
         tokio::spawn(async move {

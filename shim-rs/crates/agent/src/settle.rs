@@ -4,20 +4,19 @@
 //! One task for each process ([`container`], [`exec`]); its last step answers the Wait. [`clear`] empties a
 //! container's cgroup before it is removed.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{Mode, OFlags};
-use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::Cgroup;
 use crate::container::Container;
 use crate::containers::Containers;
+use crate::descriptor::{Watched, read_some};
 use crate::error::{AgentError, Fault, Trying};
 use crate::running::{End, Running};
-use crate::stdio::{Pumps, read_some};
+use crate::stdio::Pumps;
 use crate::sys;
 
 /// How long an end waits for its output to go ahead of it. Far more than that takes when somebody reads, and far less
@@ -94,7 +93,7 @@ async fn empty(cgroup: &Cgroup) -> Result<(), Fault> {
     let what = || "watch cgroup.events".to_owned();
     let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).trying(what)?;
     inotify::add_watch(&watch, cgroup.events(), WatchFlags::MODIFY).trying(what)?;
-    let watch: AsyncFd<OwnedFd> = sys::watched(watch).trying(what)?;
+    let watch: Watched = sys::watched(watch).trying(what)?;
     let mut events = [0; 256];
     while cgroup.populated() {
         read_some(&watch, &mut events).await.trying(what)?;

@@ -5,19 +5,18 @@
 //! Order: [`connect`] makes the pipes, [`Ends::pump`] starts the copying once the process is there, and
 //! [`Pumps::finish`] is awaited when it has ended.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use boxlite_protocol::mux::Stream;
 use boxlite_protocol::plan::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::descriptor::{Watched, read_some, write_all};
 use crate::error::{Fault, Trying};
 use crate::process::ChildStdio;
 use crate::sys;
@@ -25,7 +24,7 @@ use crate::sys;
 /// Bytes carried at once.
 const CHUNK: usize = 64 << 10;
 
-type Source = Arc<AsyncFd<OwnedFd>>;
+type Source = Arc<Watched>;
 
 /// The streams the host opened for a process.
 #[derive(Debug, Default)]
@@ -192,29 +191,4 @@ async fn carry_rest(source: &Source, stream: &mut Stream, buffer: &mut [u8]) {
 
 async fn discard(source: &Source, buffer: &mut [u8]) {
     while let Ok(1..) = read_some(source, buffer).await {}
-}
-
-/// Reads what is there, waiting for the first byte; 0 at the end.
-pub(crate) async fn read_some(source: &AsyncFd<OwnedFd>, buffer: &mut [u8]) -> io::Result<usize> {
-    loop {
-        let mut guard = source.readable().await?;
-        let read = guard.try_io(|fd| Ok(rustix::io::read(fd.get_ref().as_fd(), &mut *buffer)?));
-        match read {
-            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(result) => return result,
-            Err(_would_block) => {}
-        }
-    }
-}
-
-async fn write_all(sink: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let mut guard = sink.writable().await?;
-        match guard.try_io(|fd| Ok(rustix::io::write(fd.get_ref().as_fd(), bytes)?)) {
-            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(result) => bytes = bytes.get(result?..).unwrap_or_default(),
-            Err(_would_block) => {}
-        }
-    }
-    Ok(())
 }

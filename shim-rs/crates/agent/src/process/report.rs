@@ -9,10 +9,9 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::fs::OFlags;
 use rustix::pipe::PipeFlags;
-use tokio::io::unix::AsyncFd;
 
+use crate::descriptor::{Watched, read_some};
 use crate::error::{AgentError, Blame, Fault, Trying};
-use crate::stdio::read_some;
 use crate::sys;
 
 const READY: u8 = 1;
@@ -27,7 +26,7 @@ pub(crate) struct Reporter(OwnedFd);
 
 /// The agent's end.
 #[derive(Debug)]
-pub(crate) struct Reports(AsyncFd<OwnedFd>);
+pub(crate) struct Reports(Watched);
 
 /// What a child said.
 #[derive(Debug, PartialEq, Eq)]
