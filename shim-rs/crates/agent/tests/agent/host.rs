@@ -8,7 +8,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use boxlite_protocol::agent::{
     ContainerRef, CreateContainerRequest, ExecRequest, ProcessRef, SignalRequest, StartContainerRequest,
@@ -23,7 +24,11 @@ use boxlite_protocol::ttrpc::context::{Context, with_timeout};
 use boxlite_protocol::{hello, ttrpc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::child::{Program, within};
 use crate::qemu;
+
+/// A machine boots in this time, emulated on a busy host.
+const BOOT: Duration = Duration::from_secs(60);
 
 const APPLETS: [&str; 20] = [
     "sh", "true", "false", "cat", "echo", "sleep", "id", "stty", "touch", "head", "ls", "kill", "tty", "env",
@@ -45,10 +50,10 @@ pub(crate) struct Guest {
     /// Streams the agent opens.
     pub(crate) relayed: tokio::sync::Mutex<Incoming>,
     pub(crate) share: tempfile::TempDir,
-    agent: Child,
+    agent: Program,
     driver: tokio::task::JoinHandle<Result<(), mux::MuxError>>,
     /// virtiofsd and what the machine's sockets lie in.
-    machine: Option<(Child, tempfile::TempDir)>,
+    machine: Option<(Program, tempfile::TempDir)>,
 }
 
 /// No call of a test takes longer, in nanoseconds.
@@ -95,12 +100,12 @@ impl Guest {
     pub(crate) async fn start() -> Self {
         let share = share();
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let agent = Command::new(env!("CARGO_BIN_EXE_boxlite-agent"))
-            .args(["--fd", "0", "--cgroup", "", "--share"])
-            .arg(share.path())
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .spawn()
-            .unwrap();
+        let agent = Program::start(
+            Command::new(env!("CARGO_BIN_EXE_boxlite-agent"))
+                .args(["--fd", "0", "--cgroup", "", "--share"])
+                .arg(share.path())
+                .stdin(Stdio::from(OwnedFd::from(theirs))),
+        );
         Self::greet(share, ours, agent, None).await
     }
 
@@ -109,20 +114,20 @@ impl Guest {
         let share = share();
         let work = tempfile::tempdir().unwrap();
         let virtiofsd = qemu::start_virtiofsd(share.path(), work.path());
-        let (channel, qemu) = qemu::start(work.path(), devices);
+        let (channel, qemu) = within(BOOT, "QEMU", qemu::start(work.path(), devices)).await;
         Self::greet(share, channel, qemu, Some((virtiofsd, work))).await
     }
 
     async fn greet(
         share: tempfile::TempDir,
         channel: UnixStream,
-        agent: Child,
-        machine: Option<(Child, tempfile::TempDir)>,
+        agent: Program,
+        machine: Option<(Program, tempfile::TempDir)>,
     ) -> Self {
         channel.set_nonblocking(true).unwrap();
         let mut channel = tokio::net::UnixStream::from_std(channel).unwrap();
         let mut bytes = [0; hello::LENGTH];
-        channel.read_exact(&mut bytes).await.unwrap();
+        within(BOOT, "the agent", channel.read_exact(&mut bytes)).await.unwrap();
         hello::check(bytes).unwrap();
         let (opener, relayed, driver) = mux::client(channel);
         let driver = tokio::spawn(driver);
@@ -210,16 +215,16 @@ impl Guest {
         self.driver.abort();
         // Cancelled, and with it the channel is closed.
         let _ = self.driver.await;
-        let code = self.agent.wait().unwrap().code();
+        let code = self.agent.ended().await.code();
         if let Some((mut virtiofsd, _work)) = self.machine {
             // It ends with its machine.
-            virtiofsd.wait().unwrap();
+            assert_eq!(virtiofsd.ended().await.code(), Some(0));
         }
         code
     }
 
-    pub(crate) fn agent_pid(&self) -> u32 {
-        self.agent.id()
+    pub(crate) fn agent(&self) -> &Program {
+        &self.agent
     }
 }
 

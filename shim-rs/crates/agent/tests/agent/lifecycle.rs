@@ -6,6 +6,7 @@ use std::time::Duration;
 use boxlite_protocol::ttrpc::Code;
 
 use crate::agent_test;
+use crate::child::in_time;
 use crate::host::{Guest, container, is_root, patience, read_all, read_until, refusal, send, start};
 use crate::plans::{plan, process};
 
@@ -109,12 +110,12 @@ agent_test!(nothing_is_left_behind, guest, {
     }
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(share.to_str().unwrap()), "{mounts}");
-    let children = format!("/proc/{0}/task/{0}/children", guest.agent_pid());
+    let children = format!("/proc/{0}/task/{0}/children", guest.agent().id());
     assert_eq!(std::fs::read_to_string(children).unwrap(), "");
-    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", guest.agent_pid())).unwrap().count();
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", guest.agent().id())).unwrap().count();
     let _io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
     guest.remove("c").await;
-    let after = std::fs::read_dir(format!("/proc/{}/fd", guest.agent_pid())).unwrap().count();
+    let after = std::fs::read_dir(format!("/proc/{}/fd", guest.agent().id())).unwrap().count();
     assert_eq!(after, descriptors);
 });
 
@@ -131,13 +132,16 @@ async fn containers_do_not_outlive_a_killed_agent() {
     if !is_root() {
         return;
     }
+    in_time(killed_agent()).await;
+}
+
+async fn killed_agent() {
     let guest = Guest::start().await;
     let _io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
     let _exec = guest.exec("c", "e", process(&["sleep", "60"])).await.unwrap();
     let entries = guest.client.processes(patience(), &container("c")).await.unwrap().processes;
     assert_eq!(entries.len(), 2);
-    let agent = rustix::process::Pid::from_raw(i32::try_from(guest.agent_pid()).unwrap()).unwrap();
-    rustix::process::kill_process(agent, rustix::process::Signal::KILL).unwrap();
+    guest.agent().signal(rustix::process::Signal::KILL);
     assert_eq!(guest.end().await, None);
     let runs = |pid: u32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

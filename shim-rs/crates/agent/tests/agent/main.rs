@@ -8,6 +8,7 @@
 // What fails here is to fail the test.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod child;
 mod host;
 mod isolation;
 mod lifecycle;
@@ -30,7 +31,7 @@ macro_rules! agent_test {
                 return;
             }
             let $guest = $crate::host::Guest::start().await;
-            $body
+            $crate::child::in_time(async { $body }).await;
             assert_eq!($guest.end().await, Some(0));
         }
     };
@@ -44,8 +45,11 @@ macro_rules! machine_test {
         #[ignore = "boots a machine"]
         async fn $name() {
             let $guest = $crate::host::Guest::boot(&[]).await;
-            $crate::machine::configure(&$guest).await;
-            $body
+            $crate::child::in_time(async {
+                $crate::machine::configure(&$guest).await;
+                $body
+            })
+            .await;
             assert_eq!($guest.end().await, Some(0));
         }
     };

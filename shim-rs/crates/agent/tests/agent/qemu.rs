@@ -4,7 +4,9 @@
 use std::fs;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+
+use crate::child::Program;
 
 const KERNEL: &str = "/usr/local/lib/boxlite/vmlinux";
 const VIRTIOFSD: &str = "/usr/libexec/virtiofsd";
@@ -40,9 +42,10 @@ fn initrd() -> Vec<u8> {
 }
 
 /// Serves `share` on a socket in `work`.
-pub(crate) fn start_virtiofsd(share: &Path, work: &Path) -> Child {
+pub(crate) fn start_virtiofsd(share: &Path, work: &Path) -> Program {
     let listener = UnixListener::bind(work.join("fs.sock")).unwrap();
-    Command::new(VIRTIOFSD)
+    let mut command = Command::new(VIRTIOFSD);
+    command
         .args([
             "--fd",
             "0",
@@ -55,17 +58,19 @@ pub(crate) fn start_virtiofsd(share: &Path, work: &Path) -> Child {
             "--shared-dir",
         ])
         .arg(share)
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
-        .spawn()
-        .unwrap()
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)));
+    Program::start(&mut command)
 }
 
 /// Boots; the channel to the agent, and QEMU. The console goes where the test's output goes.
-pub(crate) fn start(work: &Path, devices: &[&str]) -> (UnixStream, Child) {
+pub(crate) async fn start(work: &Path, devices: &[&str]) -> (UnixStream, Program) {
     fs::write(work.join("initrd"), initrd()).unwrap();
     let listener = UnixListener::bind(work.join("agent.sock")).unwrap();
     let path = |name: &str| work.join(name).to_str().unwrap().to_owned();
-    let qemu = Command::new("qemu-system-x86_64")
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+    let mut command = Command::new("qemu-system-x86_64");
+    command
         .args(["-M", MACHINE, "-cpu", "max", "-m", "256M", "-nodefaults", "-no-user-config", "-no-reboot"])
         .args(["-object", "memory-backend-memfd,id=ram,size=256M,share=on", "-display", "none"])
         .args(["-global", "virtio-mmio.force-legacy=false", "-serial", "stdio"])
@@ -78,8 +83,10 @@ pub(crate) fn start(work: &Path, devices: &[&str]) -> (UnixStream, Child) {
         .args(["-chardev", &format!("socket,id=fs,path={}", path("fs.sock"))])
         .args(["-device", "vhost-user-fs-device,chardev=fs,tag=boxlite"])
         .args(devices)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    (listener.accept().unwrap().0, qemu)
+        .stdin(Stdio::null());
+    let mut qemu = Program::start(&mut command);
+    tokio::select! {
+        accepted = listener.accept() => (accepted.unwrap().0.into_std().unwrap(), qemu),
+        status = qemu.ended() => panic!("QEMU did not start: {status}"),
+    }
 }
