@@ -19,7 +19,7 @@ use crate::error::{AgentError, Fault, Trying};
 use crate::process::report::{Report, Reports};
 use crate::process::terminal;
 use crate::reaper::{Exit, Reaper};
-use crate::stdio::{Ends, HostStreams, Pumps};
+use crate::stdio::{Ends, HostStreams, Pumps, Written};
 use crate::sys;
 
 /// The end of a process, complete.
@@ -28,6 +28,8 @@ pub(crate) struct End {
     pub(crate) exit: Exit,
     /// The kernel killed in the container's cgroup for want of memory.
     pub(crate) oom_killed: bool,
+    /// Of its output, what came before the end.
+    pub(crate) written: Written,
 }
 
 /// A child that has just been started: nothing is known of it but its pid.
@@ -182,7 +184,7 @@ impl Running {
     pub(crate) async fn done(&self) -> End {
         let mut done = self.done.subscribe();
         let end = done.wait_for(Option::is_some).await.map_or(None, |end| *end);
-        end.unwrap_or(End { exit: UNKNOWN, oom_killed: false })
+        end.unwrap_or(End { exit: UNKNOWN, oom_killed: false, written: Written::ALL })
     }
 }
 

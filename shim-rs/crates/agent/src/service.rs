@@ -90,6 +90,8 @@ impl Agent for Service {
             exit_status: end.exit.status,
             exited_at_ns: end.exit.at,
             oom_killed: end.oom_killed,
+            stdout_bytes: end.written.stdout,
+            stderr_bytes: end.written.stderr,
             ..Default::default()
         })
     }

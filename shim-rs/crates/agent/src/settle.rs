@@ -4,6 +4,7 @@
 //! One task for each process ([`container`], [`exec`]); its last step answers the Wait. [`clear`] empties a
 //! container's cgroup before it is removed.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::containers::Containers;
 use crate::descriptor::{Watched, read_some};
 use crate::error::{AgentError, Fault, Trying};
 use crate::running::{End, Running};
-use crate::stdio::Pumps;
+use crate::stdio::{Pumps, Written};
 use crate::sys;
 
 /// How long an end waits for its output to go ahead of it. Far more than that takes when somebody reads, and far less
@@ -27,8 +28,7 @@ const OUTPUT_FIRST: Duration = Duration::from_millis(100);
 /// Sees a container's first process to its end, and the container with it.
 pub(crate) async fn container(containers: Arc<Containers>, container: Arc<Container>, pumps: Pumps) {
     let exit = container.init.ended().await;
-    let alone = container.has_pid_namespace();
-    if !alone {
+    if !container.has_pid_namespace() {
         // Nobody else ends what the first process has left.
         let _ = signal_all(&container, libc::SIGKILL);
     }
@@ -36,25 +36,25 @@ pub(crate) async fn container(containers: Arc<Containers>, container: Arc<Contai
     for exec in execs {
         exec.ended().await;
     }
-    finish(pumps, !alone && container.cgroup.is_none()).await;
+    first(pumps.whole()).await;
     containers.bring_files_home().await;
     let oom_killed = container.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
-    container.init.finish(End { exit, oom_killed });
+    container.init.finish(End { exit, oom_killed, written: Written::ALL });
 }
 
-/// Sees an exec's process to its end. Others may live on with its pipes; a terminal is taken from them.
+/// Sees an exec's process to its end. Others may live on with its pipes and write, as long as the container lives.
 pub(crate) async fn exec(container: Arc<Container>, running: Arc<Running>, pumps: Pumps) {
     let exit = running.ended().await;
-    finish(pumps, true).await;
+    let (written, carried) = pumps.written();
+    first(carried).await;
     let oom_killed = container.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
-    running.finish(End { exit, oom_killed });
+    running.finish(End { exit, oom_killed, written });
 }
 
 /// Waits until the output is in the streams, but not for a reader who does not read: then it is carried on behind.
-async fn finish(pumps: Pumps, others_live: bool) {
-    let carried = tokio::spawn(pumps.finish(others_live));
-    // Late, or done; it does not panic.
-    let _ = tokio::time::timeout(OUTPUT_FIRST, carried).await;
+async fn first(output: impl Future<Output = ()>) {
+    // Late, or done. The pumps are tasks of their own.
+    let _ = tokio::time::timeout(OUTPUT_FIRST, output).await;
 }
 
 /// Signals every process of a container.

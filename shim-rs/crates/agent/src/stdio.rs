@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Carries a process's bytes between its pipes or terminal and the streams the host opened.
 //!
-//! Owns one pump for each stream, each a task of its own: a reader who stops reading stops its stream and no other.
-//! Order: [`connect`] makes the pipes, [`Ends::pump`] starts the copying once the process is there, and
-//! [`Pumps::finish`] is awaited when it has ended.
+//! Owns one pump for each stream, each a task of its own: a reader who stops reading stops its stream and no other. An
+//! output is carried until nobody is left who could write to it, whoever asked for it in the first place.
+//! Order: [`connect`] makes the pipes, [`Ends::pump`] starts the copying once the process is there, and when it has
+//! ended [`Pumps::whole`] waits for all there will be, or [`Pumps::written`] for what came before the end.
 
+use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -43,11 +45,40 @@ pub(crate) struct Ends {
 }
 
 /// What copies for one process.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pumps {
     input: Option<JoinHandle<()>>,
-    output: Vec<JoinHandle<()>>,
-    ended: watch::Sender<bool>,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
+}
+
+/// What copies one output.
+#[derive(Debug)]
+struct Output {
+    /// None for a terminal, which goes with its first process.
+    pipe: Option<Source>,
+    progress: watch::Receiver<Progress>,
+    pump: JoinHandle<()>,
+}
+
+/// How far a pump is, in bytes.
+#[derive(Debug, Default)]
+struct Progress {
+    /// From the process.
+    taken: u64,
+    /// Of these, to the stream.
+    carried: u64,
+}
+
+/// How many bytes of each output were written before a process ended; none: all there will ever be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) stdout: Option<u64>,
+    pub(crate) stderr: Option<u64>,
+}
+
+impl Written {
+    pub(crate) const ALL: Self = Self { stdout: None, stderr: None };
 }
 
 /// Makes what `process` gets as its standard streams: pipes, /dev/null, or a terminal to be opened by itself.
@@ -84,43 +115,83 @@ impl Ends {
     /// Starts copying. `terminal` is the terminal's master, when the process has one.
     pub(crate) fn pump(self, streams: HostStreams, terminal: Option<Source>) -> Result<Pumps, Fault> {
         let what = || "watch standard streams".to_owned();
-        let (ended, _) = watch::channel(false);
-        let mut pumps = Pumps { input: None, output: Vec::new(), ended };
+        let mut pumps = Pumps::default();
         if let Some(master) = terminal {
             if let Some(stream) = streams.stdin {
                 pumps.input = Some(tokio::spawn(copy_in(stream, Arc::clone(&master))));
             }
-            if let Some(stream) = streams.stdout {
-                pumps.output.push(tokio::spawn(copy_out(master, stream)));
-            }
+            pumps.stdout = streams.stdout.map(|stream| Output::start(master, stream, false));
             return Ok(pumps);
         }
         if let (Some(fd), Some(stream)) = (self.stdin, streams.stdin) {
             pumps.input = Some(tokio::spawn(copy_in(stream, Arc::new(sys::watched(fd).trying(what)?))));
         }
-        for (fd, stream) in [(self.stdout, streams.stdout), (self.stderr, streams.stderr)] {
-            if let (Some(fd), Some(stream)) = (fd, stream) {
-                let source = Arc::new(sys::watched(fd).trying(what)?);
-                pumps.output.push(tokio::spawn(copy_pipe(source, stream, pumps.ended.subscribe())));
+        let output = |fd: Option<OwnedFd>, stream: Option<Stream>| match (fd, stream) {
+            (Some(fd), Some(stream)) => {
+                let pipe = Arc::new(sys::watched(fd).trying(what)?);
+                Ok(Some(Output::start(pipe, stream, true)))
             }
-        }
+            _ => Ok(None),
+        };
+        pumps.stdout = output(self.stdout, streams.stdout)?;
+        pumps.stderr = output(self.stderr, streams.stderr)?;
         Ok(pumps)
     }
 }
 
 impl Pumps {
-    /// Waits until what the process wrote is in the streams and these are closed. With `others_live`, somebody
-    /// else may hold its pipes open: then only what is in them now is carried.
-    pub(crate) async fn finish(self, others_live: bool) {
-        if let Some(input) = self.input {
+    /// Waits until all that was and will be written is in the streams, and these are closed.
+    pub(crate) async fn whole(self) {
+        self.stop_input();
+        for output in [self.stdout, self.stderr].into_iter().flatten() {
+            // A pump ends with its stream; it is not aborted by anybody and does not panic.
+            let _ = output.pump.await;
+        }
+    }
+
+    /// How much was written up to now, and a wait until that is in the streams. They stay open for others who hold the
+    /// process's pipes; a terminal is taken from them.
+    pub(crate) fn written(self) -> (Written, impl Future<Output = ()>) {
+        self.stop_input();
+        let written = Written {
+            stdout: self.stdout.as_ref().and_then(Output::written),
+            stderr: self.stderr.as_ref().and_then(Output::written),
+        };
+        let carried = async move {
+            for (output, bytes) in [(self.stdout, written.stdout), (self.stderr, written.stderr)] {
+                if let Some(output) = output {
+                    output.carried(bytes).await;
+                }
+            }
+        };
+        (written, carried)
+    }
+
+    fn stop_input(&self) {
+        if let Some(input) = &self.input {
             input.abort();
         }
-        if others_live {
-            self.ended.send_replace(true);
-        }
-        for output in self.output {
-            // A pump ends with its stream; it is not aborted by anybody and does not panic.
-            let _ = output.await;
+    }
+}
+
+impl Output {
+    fn start(source: Source, stream: Stream, is_pipe: bool) -> Self {
+        let (sender, progress) = watch::channel(Progress::default());
+        let pipe = is_pipe.then(|| Arc::clone(&source));
+        Self { pipe, progress, pump: tokio::spawn(copy_out(source, stream, sender)) }
+    }
+
+    /// Taken and still in the pipe. Nothing runs between the two on the one thread.
+    fn written(&self) -> Option<u64> {
+        let pipe = self.pipe.as_ref()?;
+        Some(self.progress.borrow().taken + rustix::io::ioctl_fionread(pipe.get_ref()).unwrap_or(0))
+    }
+
+    async fn carried(mut self, bytes: Option<u64>) {
+        match bytes {
+            // An error is the pump's end, or that of a stream that takes no more.
+            Some(bytes) => drop(self.progress.wait_for(|progress| progress.carried >= bytes).await),
+            None => drop(self.pump.await),
         }
     }
 }
@@ -136,57 +207,20 @@ async fn copy_in(mut stream: Stream, sink: Source) {
     }
 }
 
-/// Process to host, to the end. A terminal reports its end as an error.
-async fn copy_out(source: Source, mut stream: Stream) {
+/// Process to host, until nobody is left who could write. A terminal reports its end as an error.
+async fn copy_out(source: Source, mut stream: Stream, progress: watch::Sender<Progress>) {
     let mut buffer = vec![0; CHUNK];
     while let Ok(count @ 1..) = read_some(&source, &mut buffer).await {
+        progress.send_modify(|progress| progress.taken += count as u64);
         if stream.write_all(&buffer[..count]).await.is_err() {
-            discard(&source, &mut buffer).await;
-            return;
+            drop((stream, progress));
+            // Who goes on writing must not be killed by it.
+            return discard(&source, &mut buffer).await;
         }
+        progress.send_modify(|progress| progress.carried = progress.taken);
     }
     // Fails when the channel does, and then everything ends.
     let _ = stream.shutdown().await;
-}
-
-/// As [`copy_out`]; when the process has ended while others hold its pipe, only what is in it at that moment.
-async fn copy_pipe(source: Source, mut stream: Stream, mut ended: watch::Receiver<bool>) {
-    let mut buffer = vec![0; CHUNK];
-    loop {
-        let read = tokio::select! {
-            biased;
-            read = read_some(&source, &mut buffer), if !has_ended(&ended) => Some(read.unwrap_or(0)),
-            // An error means that the pumps were let go of, which happens only at the end.
-            _ = ended.changed() => None,
-        };
-        let Some(count) = read else { break carry_rest(&source, &mut stream, &mut buffer).await };
-        if count == 0 {
-            break;
-        }
-        if stream.write_all(&buffer[..count]).await.is_err() {
-            return discard(&source, &mut buffer).await;
-        }
-    }
-    let _ = stream.shutdown().await;
-    drop(stream);
-    // What still holds the other end must not be killed by writing to it.
-    tokio::spawn(async move { discard(&source, &mut buffer).await });
-}
-
-fn has_ended(ended: &watch::Receiver<bool>) -> bool {
-    *ended.borrow()
-}
-
-async fn carry_rest(source: &Source, stream: &mut Stream, buffer: &mut [u8]) {
-    let mut left = rustix::io::ioctl_fionread(source.get_ref()).unwrap_or(0);
-    while left > 0 {
-        let wanted = buffer.len().min(usize::try_from(left).unwrap_or(CHUNK));
-        let Ok(count @ 1..) = rustix::io::read(source.get_ref(), &mut buffer[..wanted]) else { return };
-        if stream.write_all(&buffer[..count]).await.is_err() {
-            return;
-        }
-        left = left.saturating_sub(count as u64);
-    }
 }
 
 async fn discard(source: &Source, buffer: &mut [u8]) {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use boxlite_protocol::plan::Process;
 use boxlite_protocol::ttrpc::Code;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -100,18 +101,50 @@ agent_test!(unread_input_stops_only_its_stream, guest, {
     writer.abort();
 });
 
-agent_test!(grandchild_of_an_exec_does_not_hold_its_wait, guest, {
+/// A shell that ends while a child of its waits for `/go` and then does `what`.
+fn leaving_behind(what: &str) -> Process {
+    process(&[
+        "sh",
+        "-c",
+        &format!("(until [ -e /go ]; do sleep 0.02; done; {what}) & echo now; echo err >&2"),
+    ])
+}
+
+agent_test!(an_exec_s_end_does_not_wait_for_its_children_and_they_are_heard_after_it, guest, {
     let _io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
-    let script = "(sleep 1; echo late; echo alive > /tmp/alive) & echo now";
-    let exec = guest.exec("c", "e", process(&["sh", "-c", script])).await.unwrap();
-    let begun = std::time::Instant::now();
-    assert_eq!(guest.wait("c", "e").await.exit_status, 0);
+    let mut exec = guest.exec("c", "e", leaving_behind("echo late; echo late err >&2")).await.unwrap();
+    let end = guest.wait("c", "e").await;
+    assert_eq!((end.exit_status, end.stdout_bytes, end.stderr_bytes), (0, Some(4), Some(4)));
+    read_until(&mut exec.stdout, "now\n").await;
+    std::fs::write(guest.rootfs().join("go"), "").unwrap();
+    assert_eq!(read_all(exec.stdout).await, "late\n");
+    assert_eq!(read_all(exec.stderr).await, "err\nlate err\n");
+});
+
+agent_test!(a_child_that_writes_when_nobody_listens_any_more_lives_on, guest, {
+    let _io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
+    let exec = guest.exec("c", "e", leaving_behind("echo late; echo late; echo alive > /tmp/alive"));
+    let exec = exec.await.unwrap();
+    guest.wait("c", "e").await;
+    drop(exec);
+    std::fs::write(guest.rootfs().join("go"), "").unwrap();
+    until(|| std::fs::read(guest.rootfs().join("tmp/alive")).is_ok_and(|text| text == b"alive\n")).await;
+});
+
+agent_test!(what_the_children_of_an_exec_write_ends_with_the_container, guest, {
+    let _io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
+    let exec = guest.exec("c", "e", leaving_behind("true")).await.unwrap();
+    guest.wait("c", "e").await;
+    guest.signal("c", "", 9, false).await.unwrap();
+    assert_eq!(guest.wait("c", "").await.exit_status, 137);
     assert_eq!(read_all(exec.stdout).await, "now\n");
-    assert!(begun.elapsed() < Duration::from_millis(900));
-    // Nor does it die of writing when nobody listens any more.
-    let script = "while ! [ -s /tmp/alive ]; do sleep 0.1; done; cat /tmp/alive";
-    let exec = guest.exec("c", "e2", process(&["sh", "-c", script])).await.unwrap();
-    assert_eq!(read_all(exec.stdout).await, "alive\n");
+});
+
+agent_test!(an_exec_that_is_alone_says_how_much_it_wrote_and_its_streams_end, guest, {
+    let _io = guest.launch(plan(&["sleep", "60"])).await.unwrap();
+    let exec = guest.exec("c", "e", process(&["head", "-c", "300000", "/dev/zero"])).await.unwrap();
+    let (output, end) = tokio::join!(read_all(exec.stdout), guest.wait("c", "e"));
+    assert_eq!((output.len(), end.stdout_bytes, end.stderr_bytes), (300_000, Some(300_000), Some(0)));
 });
 
 agent_test!(streams_not_named_are_the_null_device, guest, {
