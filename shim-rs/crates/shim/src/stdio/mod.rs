@@ -3,7 +3,8 @@
 //!
 //! Owns opening both ends, the pumps between them, and when each ends:
 //! - stdin ends only by [`Stdio::close_stdin`] (CloseIO); a writer that detaches and comes back goes on;
-//! - an output has *drained* when the guest closed its stream, and is *finished* when the FIFO has all of it.
+//! - an output has *drained* when what the process wrote is on this side, and is *finished* when the guest closed its
+//!   stream and the FIFO has all of it. In between an exec's children may write.
 //!
 //! Order: [`Stdio::open`] before the process is created in the guest, [`Stdio::drained`] after it ended and before
 //! the machine is, [`Stdio::finished`] before the task is deleted.
@@ -15,6 +16,7 @@ mod sink;
 
 use std::time::Duration;
 
+use boxlite_protocol::agent::WaitResponse;
 use boxlite_protocol::mux::Opener;
 use boxlite_protocol::stream::{Kind, StreamName};
 
@@ -52,11 +54,30 @@ impl StdioPaths {
     }
 }
 
+/// How many bytes of each output were written before a process ended; `None`: all there will ever be.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    stdout: Option<u64>,
+    stderr: Option<u64>,
+}
+
+impl Written {
+    /// Whatever comes until the guest closes its streams.
+    pub const ALL: Self = Self { stdout: None, stderr: None };
+
+    /// As the guest says.
+    #[must_use]
+    pub fn by(answer: &WaitResponse) -> Self {
+        Self { stdout: answer.stdout_bytes, stderr: answer.stderr_bytes }
+    }
+}
+
 /// The running pumps of one process.
 #[derive(Debug, Default)]
 pub struct Stdio {
     input: Option<Input>,
-    outputs: Vec<Output>,
+    stdout: Option<Output>,
+    stderr: Option<Output>,
 }
 
 /// Whose process it is.
@@ -88,10 +109,11 @@ impl Stdio {
         let stdout = paths.wants(Kind::Stdout).then_some(paths.stdout.as_str());
         let stderr = paths.wants(Kind::Stderr).then_some(paths.stderr.as_str());
         let [stdout, stderr] = Sink::open(stdout, stderr, owner).await?;
-        for (sink, kind) in [(stdout, Kind::Stdout), (stderr, Kind::Stderr)] {
-            if let Some(sink) = sink {
-                stdio.outputs.push(Output::start(stream(kind).await?, sink));
-            }
+        if let Some(sink) = stdout {
+            stdio.stdout = Some(Output::start(stream(Kind::Stdout).await?, sink));
+        }
+        if let Some(sink) = stderr {
+            stdio.stderr = Some(Output::start(stream(Kind::Stderr).await?, sink));
         }
         Ok(stdio)
     }
@@ -103,25 +125,26 @@ impl Stdio {
         }
     }
 
-    /// Waits until all the guest had to say is on this side and with those who read it, at most `deadline`. From here
-    /// on a reader who does not read cannot hold the guest any more. One who does may close his end when he is told
-    /// that the process has ended, as containerd's own client does.
-    pub async fn drained(&mut self, deadline: Duration) {
-        for output in &self.outputs {
-            output.stop_holding_back();
+    /// Waits until what was `written` is on this side and with those who read it, at most `deadline`. From here on a
+    /// reader who does not read cannot hold the guest any more. One who does may close his end when he is told that the
+    /// process has ended, as containerd's own client does.
+    pub async fn drained(&mut self, written: Written, deadline: Duration) {
+        self.input = None;
+        let mut outputs: Vec<_> = self.outputs(written).collect();
+        for (output, bytes) in &outputs {
+            output.stop_holding_back(*bytes);
         }
         let all = async {
-            for output in &mut self.outputs {
-                output.drained().await;
+            for (output, bytes) in &mut outputs {
+                output.drained(*bytes).await;
             }
         };
         if tokio::time::timeout(deadline, all).await.is_err() {
-            tracing::warn!("the guest did not close its output in time, the rest is dropped");
+            tracing::warn!("the guest was not done with its output in time, the rest is dropped");
         }
-        self.input = None;
         let all = async {
-            for output in &mut self.outputs {
-                output.handed_over(STANDS_STILL).await;
+            for (output, bytes) in &mut outputs {
+                output.handed_over(*bytes, STANDS_STILL).await;
             }
         };
         // One who is slow for longer has it later.
@@ -131,13 +154,18 @@ impl Stdio {
     /// Waits until the readers have everything, at most `deadline`; then their FIFOs are closed.
     pub async fn finished(&mut self, deadline: Duration) {
         let all = async {
-            for output in &mut self.outputs {
+            for (output, _) in self.outputs(Written::ALL) {
                 output.finished().await;
             }
         };
         if tokio::time::timeout(deadline, all).await.is_err() {
-            tracing::warn!("a reader left output unread");
+            tracing::warn!("a reader left output unread, or a child of the process goes on writing");
         }
-        self.outputs.clear();
+        (self.stdout, self.stderr) = (None, None);
+    }
+
+    fn outputs(&mut self, written: Written) -> impl Iterator<Item = (&mut Output, Option<u64>)> {
+        let both = [(&mut self.stdout, written.stdout), (&mut self.stderr, written.stderr)];
+        both.into_iter().filter_map(|(output, bytes)| Some((output.as_mut()?, bytes)))
     }
 }

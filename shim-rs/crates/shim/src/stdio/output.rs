@@ -3,7 +3,7 @@
 //!
 //! While the process runs, a reader who does not read fills the budget and then holds the guest's writer, as a pipe
 //! does. After the process ended the budget grows, so that the rest (bounded by the stream's window) comes over and
-//! the machine can go, whoever reads.
+//! the machine can go, whoever reads. Where others go on writing, it grows by what came before the end alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +26,10 @@ const CHUNK: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Output {
     budget: Arc<Semaphore>,
-    /// Changes whenever the sink took something.
-    taken: watch::Receiver<()>,
+    /// Bytes from the guest.
+    came: watch::Receiver<u64>,
+    /// Of these, those the sink took, or never will.
+    taken: watch::Receiver<u64>,
     reader: Option<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
 }
@@ -36,28 +38,38 @@ impl Output {
     pub(super) fn start(stream: Stream, sink: Sink) -> Self {
         let budget = Arc::new(Semaphore::new(RUNNING_BUDGET));
         let (chunks, queued) = mpsc::unbounded_channel();
-        let reader = tokio::spawn(read(stream, chunks, budget.clone()));
-        let (takes, taken) = watch::channel(());
+        let (comes, came) = watch::channel(0);
+        let reader = tokio::spawn(read(stream, chunks, budget.clone(), comes));
+        let (takes, taken) = watch::channel(0);
         let writer = tokio::spawn(write(queued, sink, budget.clone(), takes));
-        Self { budget, taken, reader: Some(reader), writer: Some(writer) }
+        Self { budget, came, taken, reader: Some(reader), writer: Some(writer) }
     }
 
-    pub(super) fn stop_holding_back(&self) {
-        self.budget.add_permits(FINAL_BUDGET);
+    /// From here on a reader who does not read cannot hold back the first `bytes`, or anything.
+    pub(super) fn stop_holding_back(&self, bytes: Option<u64>) {
+        let owed = bytes.map(|bytes| bytes.saturating_sub(*self.came.borrow()));
+        let owed = owed.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(FINAL_BUDGET);
+        // The last piece may hold more than was asked for.
+        self.budget.add_permits(owed.min(FINAL_BUDGET) + CHUNK);
     }
 
-    /// The guest has closed its end.
-    pub(super) async fn drained(&mut self) {
-        if let Some(reader) = &mut self.reader {
+    /// The first `bytes` are on this side, or the guest has closed its end.
+    pub(super) async fn drained(&mut self, bytes: Option<u64>) {
+        if let Some(bytes) = bytes {
+            // An error is the reader's end.
+            let _ = self.came.wait_for(|came| *came >= bytes).await;
+        } else if let Some(reader) = &mut self.reader {
             report(reader.await);
             self.reader = None;
         }
     }
 
-    /// The FIFO has everything, or nobody has made room in it for as long as `patience`.
-    pub(super) async fn handed_over(&mut self, patience: Duration) {
-        // An error is the writer's end.
-        while let Ok(Ok(())) = tokio::time::timeout(patience, self.taken.changed()).await {}
+    /// The FIFO has the first `bytes`, or everything, or nobody has made room in it for as long as `patience`.
+    pub(super) async fn handed_over(&mut self, bytes: Option<u64>, patience: Duration) {
+        while bytes.is_none_or(|bytes| *self.taken.borrow_and_update() < bytes) {
+            // An error is the writer's end.
+            let Ok(Ok(())) = tokio::time::timeout(patience, self.taken.changed()).await else { return };
+        }
     }
 
     /// The reader of the FIFO can have everything.
@@ -83,7 +95,12 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn read(mut stream: Stream, chunks: mpsc::UnboundedSender<Vec<u8>>, budget: Arc<Semaphore>) {
+async fn read(
+    mut stream: Stream,
+    chunks: mpsc::UnboundedSender<Vec<u8>>,
+    budget: Arc<Semaphore>,
+    comes: watch::Sender<u64>,
+) {
     let mut buffer = vec![0; CHUNK];
     loop {
         let count = match stream.read(&mut buffer).await {
@@ -104,6 +121,7 @@ async fn read(mut stream: Stream, chunks: mpsc::UnboundedSender<Vec<u8>>, budget
         if chunks.send(chunk).is_err() {
             return;
         }
+        comes.send_modify(|came| *came += count as u64);
     }
 }
 
@@ -111,7 +129,7 @@ async fn write(
     mut queued: mpsc::UnboundedReceiver<Vec<u8>>,
     mut sink: Sink,
     budget: Arc<Semaphore>,
-    takes: watch::Sender<()>,
+    takes: watch::Sender<u64>,
 ) {
     let mut broken = false;
     while let Some(chunk) = queued.recv().await {
@@ -122,15 +140,18 @@ async fn write(
                 other => other,
             };
             match written {
-                Ok(count) => left = left.get(count..).unwrap_or_default(),
+                Ok(count) => {
+                    left = left.get(count..).unwrap_or_default();
+                    takes.send_modify(|taken| *taken += count as u64);
+                }
                 // This must not stop the process: what it writes from here on goes nowhere, as with a closed log.
                 Err(error) => {
                     tracing::warn!(%error, "output cannot be written, the rest is dropped");
                     broken = true;
                 }
             }
-            takes.send_replace(());
         }
+        takes.send_modify(|taken| *taken += left.len() as u64);
         budget.add_permits(chunk.len());
     }
     if !broken && let Err(error) = sink.flush().await {

@@ -17,6 +17,7 @@ use super::state::{Exit, ProcessState};
 use super::{Task, launch, lock};
 use crate::error::chain;
 use crate::events::publish;
+use crate::stdio::Written;
 
 /// A process that was killed with the machine under it.
 const KILLED: u32 = 137;
@@ -82,7 +83,7 @@ pub(super) fn watch_process(task: &Arc<Task>, process: &Arc<Process>) {
                 end(&task, Exit::now(answer.exit_status), true).await;
             }
             Ok(answer) => {
-                process.drained().await;
+                process.drained(Written::by(&answer)).await;
                 exec_ended(&task, &process, Exit::now(answer.exit_status));
             }
             // The machine's end says the rest; a guest that breaks the channel while it lives is not to be kept.
@@ -129,7 +130,7 @@ async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
     }
     let execs: Vec<_> = lock(&task.execs).values().cloned().collect();
     for process in execs.iter().chain([&task.init]) {
-        process.drained().await;
+        process.drained(Written::ALL).await;
     }
     for process in &execs {
         exec_ended(task, process, Exit::now(KILLED));

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 
 use super::state::{Exit, ProcessState};
 use crate::error::TaskError;
-use crate::stdio::{Stdio, StdioPaths};
+use crate::stdio::{Stdio, StdioPaths, Written};
 
-/// How long the guest may take to close the output of a process that ended.
+/// How long the guest may take to hand over the output of a process that ended.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long a reader may take for what is left when the process is deleted; containerd gives up at 10 s.
 const READ: Duration = Duration::from_secs(5);
@@ -95,9 +95,9 @@ impl Process {
         self.stdio.lock().await.close_stdin();
     }
 
-    /// Everything the guest had to say is on this side.
-    pub(super) async fn drained(&self) {
-        self.stdio.lock().await.drained(DRAIN).await;
+    /// What was written is on this side.
+    pub(super) async fn drained(&self, written: Written) {
+        self.stdio.lock().await.drained(written, DRAIN).await;
     }
 
     /// The readers have it, or had their time.

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use containerd_shim_protos::api::Status;
 
@@ -14,6 +15,8 @@ use crate::fake_machine::process::Exec;
 use crate::fake_machine::soon;
 
 const MIB: usize = 1 << 20;
+/// What is told as late as this has waited for something that does not come.
+const LATE: Duration = Duration::from_secs(5);
 
 /// Bytes without a pattern a lost or doubled piece would fit.
 fn noise(length: usize, seed: u64) -> Vec<u8> {
@@ -76,6 +79,64 @@ async fn the_output_of_an_exec_is_whole_when_delete_comes_right_after_wait() {
     assert_same("stderr", &exec.stderr().await, b"");
 }
 
+/// A shell that writes `/burst` and ends, while a child of its waits for `/go` and then writes.
+fn leaving_a_child() -> Exec {
+    Exec::shell("(until [ -e /go ]; do sleep 0.02; done; echo late; echo late err >&2) & cat /burst; exit 3")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exec_s_end_is_told_with_its_output_and_its_children_are_heard_after_it() {
+    let shim = Shim::start().await;
+    let bundle = shim.bundle("c").args(&["sleep", "1000"]);
+    let burst = noise(2 * MIB, 7);
+    std::fs::write(bundle.inside("/burst"), &burst).unwrap();
+    let container = shim.run(&bundle).await;
+    let mut exec = container.exec("e1", &leaving_a_child()).await;
+    let began = Instant::now();
+    assert_eq!(exec.wait().await, 3);
+    shim.events.wait_for("exit e1 3").await;
+    assert!(began.elapsed() < LATE, "{:?}", began.elapsed());
+    std::fs::write(bundle.inside("/go"), "").unwrap();
+    // The output ends by itself, as engines wait for before they delete.
+    assert_same("stdout", &exec.stdout().await, &[&burst[..], b"late\n"].concat());
+    assert_eq!(exec.stderr().await, b"late err\n");
+    assert_eq!(exec.delete().await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exec_is_deleted_and_a_container_ends_whatever_the_children_of_execs_hold_open() {
+    let shim = Shim::start().await;
+    let bundle = shim.bundle("c").args(&["sleep", "1000"]);
+    std::fs::write(bundle.inside("/burst"), "now\n").unwrap();
+    let container = shim.run(&bundle).await;
+    let mut deleted = container.exec("e1", &leaving_a_child()).await;
+    let mut kept = container.exec("e2", &leaving_a_child()).await;
+    let began = Instant::now();
+    assert_eq!((deleted.wait().await, kept.wait().await), (3, 3));
+    assert!(began.elapsed() < LATE, "{:?}", began.elapsed());
+    assert_eq!(deleted.delete().await, 3);
+    assert_eq!(deleted.stdout().await, b"now\n");
+    let began = Instant::now();
+    container.kill(9).await;
+    assert_eq!(container.wait().await, 137);
+    assert_eq!(kept.stdout().await, b"now\n");
+    container.delete().await;
+    assert!(began.elapsed() < LATE, "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_floods_holds_up_neither_the_end_of_its_exec_nor_others() {
+    let shim = Shim::start().await;
+    let container = shim.run(&shim.bundle("c").args(&["sleep", "1000"])).await;
+    let flood = container.exec("flood", &Exec::shell("yes & exit 3").nobody_reads()).await;
+    assert_eq!(flood.wait().await, 3);
+    let mut other = container.exec("other", &Exec::args(&["echo", "heard"])).await;
+    assert_eq!(other.wait().await, 0);
+    assert_eq!(other.stdout().await, b"heard\n");
+    container.kill(9).await;
+    assert_eq!(container.wait().await, 137);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_does_not_read_stops_nothing_else() {
     let shim = Shim::start().await;
@@ -106,7 +167,7 @@ async fn a_slow_reader_has_it_before_the_end_is_told() {
         let mut buffer = vec![0; FIFO];
         while let Ok(length @ 1..) = fifo.read(&mut buffer) {
             count.fetch_add(length, Ordering::SeqCst);
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     });
     container.start().await;
@@ -127,7 +188,7 @@ async fn what_a_killed_process_wrote_is_there_for_a_reader_who_comes_late() {
     let container = shim.run(&bundle).await;
     soon("a writer who has to wait", async {
         while !bundle.inside("/stands").exists() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
@@ -228,7 +289,7 @@ async fn output_goes_to_a_log_program_by_uri() {
     // The program is not waited for: it ends when its pipes do.
     soon("the log", async {
         while !std::fs::read_to_string(&log).is_ok_and(|text| text.ends_with("end\n")) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
