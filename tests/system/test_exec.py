@@ -50,6 +50,18 @@ def test_stdin_goes_in_and_both_outputs_come_out_apart(inside: Inside) -> None:
     assert result.stdout == data and result.stderr == images.noise()
 
 
+@pytest.mark.core
+def test_what_its_children_write_after_its_end_is_shown(inside: Inside) -> None:
+    result = inside.sh(
+        "(sleep 1; echo late; echo late err >&2) & echo now; echo err >&2; exit 3"
+    )
+    assert result.code == 3
+    assert result.lines == ["now", "late"]
+    assert result.errors == "err\nlate err\n"
+    # The client stays for as long as somebody may still write.
+    assert result.seconds >= 1
+
+
 def test_every_exit_code_is_the_commands(inside: Inside) -> None:
     codes = [0, 1, 2, 63, 64, 100, 125, 126, 127, 128, 129, 137, 143, 254, 255]
     found = inside.same(
