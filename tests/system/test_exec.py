@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.engines import images
+from tests.engines.command import Result
 from tests.engines.docker import Docker
 from tests.engines.images import TESTER
 from tests.engines.waiting import until
@@ -154,6 +155,28 @@ def test_privileged_gives_all_capabilities_to_it_alone(inside: Inside) -> None:
     ).ok()
     plain = inside.sh("grep -E 'Cap(Prm|Eff|Bnd)' /proc/self/status").ok()
     assert both.stdout != plain.stdout
+
+
+def test_a_container_that_has_divided_its_cgroup_takes_more(both: Both) -> None:
+    # As systemd and engines do: their cgroup hands controllers on and holds nobody.
+    # Under runc on a host with cgroup v1 there is nothing to divide.
+    script = (
+        "cd /sys/fs/cgroup; [ ! -e cgroup.controllers ] || {"
+        " mkdir inner; echo $$ >inner/cgroup.procs; echo +pids >cgroup.subtree_control; }"
+        " && echo divided; exec sleep 1000"
+    )
+    options = ("--privileged", "--cgroupns", "private")
+
+    def scenario(docker: Docker) -> Result:
+        with docker.container(*options, argv=("sh", "-c", script)) as container:
+            until(
+                "the cgroup is divided",
+                lambda: docker("logs", container).lines == ["divided"],
+            )
+            return docker.exec(container, "sh", "-c", "echo inside; exit 3")
+
+    result = both.same(scenario)
+    assert (result.code, result.lines) == (3, ["inside"])
 
 
 @pytest.mark.core

@@ -85,6 +85,17 @@ impl Cgroup {
         &self.directory
     }
 
+    /// The cgroup a process of the container is in: this one, or one that the container made below it.
+    pub(crate) fn place_of(&self, pid: i32) -> Result<OwnedFd, Fault> {
+        let what = || format!("find the cgroup of process {pid}");
+        let name = self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).trying(what)?;
+        let below = below(&text, name)
+            .ok_or_else(|| Fault::refused(format!("{}: not in the container's", what())))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.directory, below, flags, Mode::empty()).trying(what)
+    }
+
     /// Where memory events are counted, for a watch.
     pub(crate) fn memory_events(&self) -> PathBuf {
         self.path.join("memory.events")
@@ -143,6 +154,21 @@ fn count(text: &str, key: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok()).unwrap_or(0)
 }
 
+/// What follows the cgroup called `name` in a /proc/PID/cgroup; `None` for a process that is elsewhere.
+fn below(text: &str, name: &str) -> Option<PathBuf> {
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut parts = path.split('/').skip_while(|part| *part != name);
+    parts.next()?;
+    let mut below = PathBuf::from(".");
+    for part in parts {
+        if matches!(part, "" | "." | "..") {
+            return None;
+        }
+        below.push(part);
+    }
+    Some(below)
+}
+
 fn directories(path: &Path) -> impl Iterator<Item = PathBuf> {
     // One that vanished while looked at holds nothing.
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
@@ -176,6 +202,17 @@ mod tests {
         assert_eq!(count(text, "oom_kill"), 2);
         assert_eq!(count(text, "oom"), 3);
         assert_eq!(count(text, "absent"), 0);
+    }
+
+    #[test]
+    fn place_of_a_process_is_told_from_the_containers_cgroup_on() {
+        let found = |text: &str| below(text, "c").map(|path| path.to_str().unwrap().to_owned());
+        assert_eq!(found("0::/c\n").as_deref(), Some("."));
+        assert_eq!(found("1:name=systemd:/x\n0::/c/init.scope/c\n").as_deref(), Some("./init.scope/c"));
+        assert_eq!(found("0::/outer/c/a b\n").as_deref(), Some("./a b"));
+        for elsewhere in ["0::/\n", "0::/cc\n", "0::/../d\n", "0::/c/../d\n", "4:memory:/c\n", ""] {
+            assert_eq!(found(elsewhere), None, "{elsewhere}");
+        }
     }
 
     #[test]

@@ -160,11 +160,11 @@ impl Containers {
         let (release, our_release) = release_pipe()?;
         let birth = ExecBirth {
             init: container.init.pidfd().as_fd(),
+            init_pid: container.init.pid,
             namespaces: container.namespaces,
             process: Birth { process: &process, stdio, reporter, release, follow_agent: !self.guest },
         };
-        let child = exec::start_child(birth, &self.own_pids, container.cgroup.as_ref());
-        let child = child.trying(|| "join the container".to_owned())?;
+        let child = exec::start_child(birth, &self.own_pids, container.cgroup.as_ref())?;
         let born = Born::new(child, &self.reaper, reports, our_release);
         let (running, pumps) = born.ready(ends, streams).await?;
         let running = Arc::new(running);

@@ -2,7 +2,8 @@
 //! A further process in a running container.
 //!
 //! Owns the way in: the child is born in the container's pid namespace and cgroup and joins the other namespaces
-//! itself. From there on it goes the same way as a first process.
+//! itself. From there on it goes the same way as a first process. A container that has divided its cgroup (systemd, an
+//! engine) may hold no process in it: there the child is born where the first process is, as runc does.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,8 +21,9 @@ use crate::sys;
 /// What the child is given.
 #[derive(Debug)]
 pub(crate) struct ExecBirth<'a> {
-    /// The container's first process.
+    /// The container's first process: its pidfd, and its pid in the agent's namespace.
     pub(crate) init: BorrowedFd<'a>,
+    pub(crate) init_pid: i32,
     /// CLONE_NEW* flags of the container.
     pub(crate) namespaces: u64,
     pub(crate) process: Birth<'a>,
@@ -29,25 +31,44 @@ pub(crate) struct ExecBirth<'a> {
 
 /// Starts the child. Its pid and pidfd.
 pub(crate) fn start_child(
-    birth: ExecBirth<'_>,
+    mut birth: ExecBirth<'_>,
     own_pids: &OwnedFd,
     cgroup: Option<&Cgroup>,
-) -> io::Result<(i32, OwnedFd)> {
-    let directory = cgroup.map(|cgroup| cgroup.directory().as_fd());
+) -> Result<(i32, OwnedFd), Fault> {
+    let what = || "join the container".to_owned();
     if birth.namespaces & libc::CLONE_NEWPID as u64 == 0 {
-        return sys::spawn(0, directory, move || live(birth));
+        return spawn(&mut birth, cgroup);
     }
     // Where the agent's next child is born, and back: the agent itself stays where it is.
     let pids = ThreadNameSpaceType::PROCESS_ID;
-    rustix::thread::move_into_thread_name_spaces(birth.init, pids)?;
-    let born = sys::spawn(0, directory, move || live(birth));
-    rustix::thread::move_into_link_name_space(own_pids.as_fd(), None)?;
+    rustix::thread::move_into_thread_name_spaces(birth.init, pids).trying(what)?;
+    let born = spawn(&mut birth, cgroup);
+    rustix::thread::move_into_link_name_space(own_pids.as_fd(), None).trying(what)?;
     born
 }
 
-fn live(mut birth: ExecBirth<'_>) -> i32 {
+fn spawn(birth: &mut ExecBirth<'_>, cgroup: Option<&Cgroup>) -> Result<(i32, OwnedFd), Fault> {
+    let what = || "join the container".to_owned();
+    let init = birth.init_pid;
+    let mut spawn = |directory: Option<BorrowedFd<'_>>| sys::spawn(0, directory, || live(birth));
+    let born = spawn(cgroup.map(|cgroup| cgroup.directory().as_fd()));
+    match (born, cgroup) {
+        (Err(error), Some(cgroup)) if holds_none(&error) => {
+            let place = cgroup.place_of(init)?;
+            spawn(Some(place.as_fd())).trying(what)
+        }
+        (born, _) => born.trying(what),
+    }
+}
+
+/// The cgroup takes no processes: it hands controllers on, or is part of one that takes threads alone.
+fn holds_none(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EOPNOTSUPP))
+}
+
+fn live(birth: &mut ExecBirth<'_>) -> i32 {
     sys::default_signals();
-    let result = join(&birth).and_then(|terminal| process::become_program(&mut birth.process, terminal));
+    let result = join(birth).and_then(|terminal| process::become_program(&mut birth.process, terminal));
     if let Err(fault) = result {
         birth.process.reporter.fault(&fault);
     }

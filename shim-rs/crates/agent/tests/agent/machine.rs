@@ -96,6 +96,27 @@ machine_test!(cgroup_is_the_containers, guest, {
     assert_eq!(output, "33\n67108864\n0::/\n", "{error}");
 });
 
+machine_test!(an_exec_joins_a_container_that_has_divided_its_cgroup, guest, {
+    let script = "cd /sys/fs/cgroup; busybox mkdir inner; echo 1 > inner/cgroup.procs; \
+                  echo +pids > cgroup.subtree_control; echo divided; sleep 60";
+    let mut plan = plan(&["sh", "-c", script]);
+    let mut mount = filesystem("cgroup", "/sys/fs/cgroup", 0, "");
+    mount.kind = Kind::CGROUP.into();
+    plan.mounts.push(mount);
+    let mut io = guest.launch(plan).await.unwrap();
+    read_until(&mut io.stdout, "divided").await;
+    let exec = guest.exec("c", "e", process(&["cat", "/proc/self/cgroup"])).await.unwrap();
+    assert_eq!(read_all(exec.stdout).await, "0::/inner\n");
+    assert_eq!(guest.wait("c", "e").await.exit_status, 0);
+    // What is below ends with the container too.
+    let sleeper = guest.exec("c", "e2", process(&["sleep", "60"])).await.unwrap();
+    guest.signal("c", "", 9, true).await.unwrap();
+    assert_eq!(guest.wait("c", "e2").await.exit_status, 137);
+    assert_eq!(guest.wait("c", "").await.exit_status, 137);
+    drop(sleeper);
+    guest.remove("c").await;
+});
+
 machine_test!(update_stats_and_freezing, guest, {
     let mut sleeper = plan(&["sleep", "60"]);
     sleeper.cgroup = Some(limited(&[("pids.max", "33")])).into();
