@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Hides and write-protects paths of the container, and writes its sysctls.
 //!
-//! Runs before the container's root is entered: sysctls go through the guest's own /proc, which no image can fake,
-//! and what hides a file is the guest's own /dev/null, checked to be it.
+//! Runs before the container's root is entered: sysctls go through the guest's own /proc, which no image can fake.
+//! What hides a file is the container's /dev/null, as with runc, or else the guest's: either is checked to be it.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use boxlite_protocol::plan::Sysctl;
@@ -33,14 +34,10 @@ pub(crate) fn sysctl(sysctl: &Sysctl, keep_network: bool) -> Result<(), Fault> {
 
 /// Hides each path that exists: a file behind /dev/null, a directory behind an empty read-only one.
 pub(crate) fn hide(root: &Root, paths: &[String]) -> Result<(), Fault> {
-    let null =
-        rustix::fs::open("/dev/null", OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
-            .trying(|| "open /dev/null".to_owned())?;
-    let stat = rustix::fs::fstat(&null).trying(|| "stat /dev/null".to_owned())?;
-    let device = (major(stat.st_rdev), minor(stat.st_rdev));
-    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || device != (1, 3) {
-        return Err(Fault::refused("the guest's /dev/null is not the null device".to_owned()));
+    if paths.is_empty() {
+        return Ok(());
     }
+    let null = null_device(root)?;
     for path in paths {
         let what = || format!("mask {path}");
         let target = match root.locate(path) {
@@ -57,6 +54,29 @@ pub(crate) fn hide(root: &Root, paths: &[String]) -> Result<(), Fault> {
         }
     }
     Ok(())
+}
+
+/// The container's own null device, so that a hidden file lies on the same file system as the rest of its /dev; where
+/// the image or a mount has put something else there, the guest's.
+fn null_device(root: &Root) -> Result<OwnedFd, Fault> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let Ok(own) = root.open("/dev/null", flags)
+        && is_null(&own).unwrap_or(false)
+    {
+        return Ok(own);
+    }
+    let guests =
+        rustix::fs::open("/dev/null", flags, Mode::empty()).trying(|| "open /dev/null".to_owned())?;
+    if is_null(&guests).trying(|| "stat /dev/null".to_owned())? {
+        return Ok(guests);
+    }
+    Err(Fault::refused("the guest's /dev/null is not the null device".to_owned()))
+}
+
+fn is_null(file: &OwnedFd) -> Result<bool, Errno> {
+    let stat = rustix::fs::fstat(file)?;
+    let device = (major(stat.st_rdev), minor(stat.st_rdev));
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && device == (1, 3))
 }
 
 /// Makes each path that exists read-only, by a mount of itself.

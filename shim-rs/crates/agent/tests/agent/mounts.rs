@@ -33,6 +33,27 @@ agent_test!(masked_and_protected_paths_are, guest, {
     assert_eq!(error.matches("Read-only file system").count(), 2, "{error}");
 });
 
+agent_test!(a_masked_file_lies_on_the_containers_own_dev, guest, {
+    let mut plan = plan(&["cat", "/proc/self/mounts"]);
+    plan.masked_paths = vec!["/proc/version".into()];
+    let (_, output, _) = guest.run(plan).await;
+    let options = |path: &str| {
+        let fields = output.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        fields.into_iter().find(|fields| fields[1] == path).map(|fields| fields[2..].join(" "))
+    };
+    assert!(options("/dev").unwrap().starts_with("tmpfs rw,nosuid"), "{output}");
+    assert_eq!(options("/proc/version"), options("/dev"), "{output}");
+});
+
+agent_test!(what_is_only_called_the_null_device_hides_nothing, guest, {
+    let mut plan = plan(&["sh", "-c", "head -c 4 /dev/null | wc -c; head -c 4 /proc/version | wc -c"]);
+    plan.masked_paths = vec!["/proc/version".into()];
+    let null = plan.nodes.iter_mut().find(|node| node.path == "/dev/null").unwrap();
+    // In truth /dev/zero.
+    null.minor = 5;
+    assert_eq!(guest.run(plan).await.1, "4\n0\n");
+});
+
 agent_test!(volumes_are_shared_both_ways, guest, {
     let volumes = guest.share.path().join("c/volumes");
     fs::create_dir_all(volumes.join("data")).unwrap();
