@@ -108,6 +108,21 @@ def test_masked_paths_show_nothing(both: Both) -> None:
     assert both.sh(script).ok().stdout == b""
 
 
+def test_masked_files_lie_on_the_file_system_of_dev(both: Both) -> None:
+    # The options of a tmpfs are the kernel's to name.
+    script = (
+        f"for p in {MASKED} /dev; do [ -c $p ] || [ $p = /dev ] || continue;"
+        " awk -v p=$p '$2 == p {print $1, $3}' /proc/mounts; done | sort -u"
+    )
+    assert both.sh(script).ok().lines == ["tmpfs tmpfs"]
+
+
+def test_the_links_in_dev_are_the_same(both: Both) -> None:
+    # /dev/core among them where the host has /proc/kcore.
+    script = "for l in $(find /dev -type l | sort); do echo $l $(readlink $l); done"
+    assert "/dev/fd /proc/self/fd" in both.sh(script).ok().lines
+
+
 def test_read_only_paths_take_no_writes(both: Both) -> None:
     script = (
         f"for p in {READONLY}; do [ -e $p ] || continue; if [ -d $p ]; then touch $p/x;"

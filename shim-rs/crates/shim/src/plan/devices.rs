@@ -9,7 +9,7 @@ use boxlite_protocol::plan::{Node, Symlink};
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType as Type};
 
 use super::refusal::Refusal;
-use super::spec;
+use super::{FileKind, HostFacts, spec};
 
 // sys/stat.h
 const S_IFIFO: u32 = 0o010_000;
@@ -50,6 +50,10 @@ const LINKS: &[(&str, &str)] = &[
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
+/// One more where the host has its target, as runc makes it. It leads nowhere: the guest's kernel has no such file, and
+/// where there is one, engines have it masked.
+const KERNEL_MEMORY: (&str, &str) = ("/dev/core", "/proc/kcore");
+
 /// The nodes of a container: the default ones, then those of the spec.
 pub(super) fn nodes(devices: Option<&Vec<LinuxDevice>>, privileged: bool) -> Result<Vec<Node>, Refusal> {
     let devices = devices.map_or(&[][..], Vec::as_slice);
@@ -78,14 +82,15 @@ pub(super) fn nodes(devices: Option<&Vec<LinuxDevice>>, privileged: bool) -> Res
     Ok(nodes)
 }
 
-/// The links of a container.
-pub(super) fn links() -> Vec<Symlink> {
-    let link = |(path, target): &(&str, &str)| Symlink {
-        path: (*path).into(),
-        target: (*target).into(),
+/// The links of a container on this host.
+pub(super) fn links(facts: &HostFacts<'_>) -> Vec<Symlink> {
+    let link = |&(path, target): &(&str, &str)| Symlink {
+        path: path.into(),
+        target: target.into(),
         ..Symlink::default()
     };
-    LINKS.iter().map(link).collect()
+    let has_kernel_memory = (facts.kind_of)(Path::new(KERNEL_MEMORY.1)) == Some(FileKind::File);
+    LINKS.iter().chain(has_kernel_memory.then_some(&KERNEL_MEMORY)).map(link).collect()
 }
 
 /// The guest's node for a character device, if it has one.

@@ -176,7 +176,7 @@ pub fn compile(id: &str, bundle: &Path, spec: &Spec, facts: &HostFacts<'_>) -> R
     let rootfs = rootfs(id, bundle, root, facts)?;
     let mounts = mounts::compile(id, bundle, spec.mounts().as_ref(), facts, &mut warnings)?;
     let relays = mounts.relays.clone();
-    let (launch, binds) = launch(id, spec, &rootfs, &namespaces, mounts, &mut warnings)?;
+    let (launch, binds) = launch(id, spec, facts, &rootfs, &namespaces, mounts, &mut warnings)?;
     if launch.compute_size() > MAX_PLAN {
         return Err(Refusal::invalid(
             "config.json",
@@ -226,6 +226,7 @@ fn rootfs(id: &str, bundle: &Path, root: &Root, facts: &HostFacts<'_>) -> Result
 fn launch(
     id: &str,
     spec: &Spec,
+    facts: &HostFacts<'_>,
     rootfs: &ShareItem,
     namespaces: &Namespaces,
     mounts: Mounts,
@@ -257,7 +258,7 @@ fn launch(
         rootfs_propagation: spec::rootfs_propagation(linux.rootfs_propagation().as_ref())?,
         mounts: mounts.plan,
         nodes: if made_by_us { nodes } else { Vec::new() },
-        symlinks: if made_by_us { devices::links() } else { Vec::new() },
+        symlinks: if made_by_us { devices::links(facts) } else { Vec::new() },
         sysctls: sysctls::compile(linux.sysctl().as_ref())?,
         masked_paths: paths::compile("linux.maskedPaths", linux.masked_paths().as_ref())?,
         readonly_paths: paths::compile("linux.readonlyPaths", linux.readonly_paths().as_ref())?,

@@ -21,7 +21,15 @@ fn directory(name: &str) -> PathBuf {
 
 /// A host with 8 GiB and 4 CPUs where every path is a directory, but for the files and sockets engines bind.
 fn compile(json: &[u8]) -> Result<CompiledTask, Refusal> {
+    compile_beside(json, None)
+}
+
+/// As [`compile`], with one more file.
+fn compile_beside(json: &[u8], file: Option<&str>) -> Result<CompiledTask, Refusal> {
     let kind_of = |path: &Path| {
+        if file.is_some_and(|file| path == Path::new(file)) {
+            return Some(FileKind::File);
+        }
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
         Some(match name {
             "resolv.conf" | "hostname" | "hosts" | "etc-hosts" | "file" | "docker-init" => FileKind::File,
@@ -73,6 +81,17 @@ fn plans_of_real_specs_are_as_reviewed() {
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
     assert_eq!(names("golden", "txt"), names("specs", "json"), "a plan without a spec");
+}
+
+#[test]
+fn the_link_to_kernel_memory_is_there_where_the_host_has_some() {
+    let has_link = |file| {
+        let task = compile_beside(&spec("docker-default"), file).expect("a plan");
+        let link = task.launch.symlinks.iter().find(|link| link.path == "/dev/core");
+        link.map(|link| link.target.clone())
+    };
+    assert_eq!(has_link(None), None);
+    assert_eq!(has_link(Some("/proc/kcore")).as_deref(), Some("/proc/kcore"));
 }
 
 #[test]
