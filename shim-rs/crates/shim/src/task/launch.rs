@@ -163,7 +163,7 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
 
 /// Makes the run directory with the record, and has the bundle point to it.
 async fn begin(bundle: &Path, run_directory: &Path) -> Result<Record, TaskError> {
-    if let Some(record) = Record::abandoned(run_directory) {
+    if let Some(record) = Record::abandoned(run_directory).or_else(|| Record::without(run_directory)) {
         // Left by a shim that died; the sweep has not come by yet.
         unmake(record).await;
     }

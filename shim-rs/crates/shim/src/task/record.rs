@@ -109,21 +109,28 @@ impl Record {
         Ok(record)
     }
 
-    /// Reads the record of a task whose shim is gone. A directory without one is a task's of which nothing was made.
+    /// Reads the record of a task whose shim is gone, be it that it was killed before the directory had its name.
     #[must_use]
     pub fn abandoned(directory: &Path) -> Option<Self> {
         let record = match Self::load(directory) {
             Ok(record) => record,
-            Err(error) if error.kind() == ErrorKind::NotFound && is_left(directory) => Self {
-                shim: None,
-                task_pid: None,
-                undo: vec![Undo::RunDirectory(directory.to_owned())],
-                directory: directory.to_owned(),
-            },
+            Err(_) if is_unfinished_and_left(directory) => Self::of_nothing(directory),
             Err(_) => return None,
         };
         let alive = record.shim.as_ref().is_some_and(ProcessRecord::alive);
         (!alive).then_some(record)
+    }
+
+    /// Takes a directory that has a task's name and no record: nothing was made for it, and nobody is at it.
+    #[must_use]
+    pub fn without(directory: &Path) -> Option<Self> {
+        let is_directory = std::fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir());
+        (is_directory && !directory.join(FILE).exists()).then(|| Self::of_nothing(directory))
+    }
+
+    fn of_nothing(directory: &Path) -> Self {
+        let undo = vec![Undo::RunDirectory(directory.to_owned())];
+        Self { shim: None, task_pid: None, undo, directory: directory.to_owned() }
     }
 
     /// Reads a task's record.
@@ -216,13 +223,10 @@ fn unfinished(directory: &Path, shim: Option<&ProcessRecord>) -> PathBuf {
     directory.with_file_name(format!("{UNFINISHED}{pid}-{start_time}"))
 }
 
-/// Whether a directory without a record may be removed: it has its name, or whoever was making it is gone.
-fn is_left(directory: &Path) -> bool {
-    if !std::fs::symlink_metadata(directory).is_ok_and(|found| found.is_dir()) {
-        return false;
-    }
+/// Whether a directory has no name yet, and whoever was making it is gone.
+fn is_unfinished_and_left(directory: &Path) -> bool {
     let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let Some(maker) = name.strip_prefix(UNFINISHED) else { return true };
+    let Some(maker) = name.strip_prefix(UNFINISHED) else { return false };
     let maker = maker.split_once('-').and_then(|(pid, start_time)| {
         Some(ProcessRecord { pid: pid.parse().ok()?, start_time: start_time.parse().ok()? })
     });
