@@ -7,7 +7,7 @@
 //! - [`bootstrap`]: how containerd starts, describes and cleans up a shim
 //! - [`service`]: requests in, answers out
 //! - [`task`]: the life of one container; `double`: the process of the host that stands for it
-//! - [`template`]: machines saved once, for others to start from
+//! - [`template`]: machines saved once, for others to start from; `trial`: machines that are no container's
 //! - [`plan`]: from an OCI spec to what is to be done; decides everything, does nothing
 //! - [`share`], [`host_cgroup`], [`hooks`]: what is done on the host
 //! - [`stdio`], [`events`]: what flows back; `relay`: what a container reaches of the host by this program
@@ -32,3 +32,4 @@ pub mod stdio;
 mod sweep;
 pub mod task;
 pub mod template;
+mod trial;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clearing up after shims that died and whose `delete` nobody called (containerd was down, or gave up), and after
-//! trials of templates that were killed.
+//! trials that were killed.
 //!
 //! Every start sweeps, off the start path. A record is swept only when the shim it names is gone.
 
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::task::record::Record;
-use crate::template;
+use crate::trial;
 
 /// Sweeps the run directory on a thread of the pool.
 pub(crate) fn in_background() {
@@ -44,7 +44,7 @@ fn sweep(run: &Path) -> usize {
 }
 
 fn is_ruin(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(template::is_ruin)
+    path.file_name().and_then(|name| name.to_str()).is_some_and(trial::is_ruin)
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
         let mut dead = std::process::Command::new("true").spawn().unwrap();
         dead.wait().unwrap();
         let [dead, live] =
-            [dead.id(), std::process::id()].map(|pid| run.path().join(format!(".template-{pid}")));
+            [dead.id(), std::process::id()].map(|pid| run.path().join(format!(".trial-{pid}")));
         for place in [&dead, &live] {
             std::fs::create_dir_all(place.join("share")).unwrap();
         }

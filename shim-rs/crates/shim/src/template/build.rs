@@ -8,33 +8,29 @@
 //! The machine that is saved has an empty share, attached and not mounted, and network cards that lead nowhere: no
 //! tenant's file or packet was ever in its memory. It is saved when its agent waits for the first byte from a host.
 //!
-//! The machines here are nobody's but the builder's: the kernel ends them with the thread that builds, so that a build
-//! which is killed leaves files alone, and its file server ends with its machine. What is dropped half-way is undone.
+//! A build that is killed takes its machine along ([`crate::trial`]); one that is dropped half-way is undone.
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use boxlite_net::Namespace;
 use boxlite_protocol::agent::Provisions;
 use boxlite_protocol::{SAVE_ARGUMENT, hello, provisions};
 use boxlite_vmm::template::{Image, Saving, memory};
-use boxlite_vmm::{BoundQemu, Hypervisor, Machine, MachineConfig, Process, Start};
+use boxlite_vmm::{Machine, Start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::class::Class;
 use super::identity::{self, Digests};
 use super::manifest::{Manifest, Part};
 use super::saved::{MEMORY, STATE};
-use super::scratch::Scratch;
 use super::store::{Entry, Lock, Store, Workspace};
 use crate::config::Config;
 use crate::error::TaskError;
 use crate::guest::{self, Greeting, Guest};
-use crate::machine::{self, Parts};
+use crate::machine;
 use crate::plan::{self, MachineSize};
-use crate::task::{Host, RealHost};
+use crate::trial::{Scratch, Trial};
 
 /// A boot under emulation on a busy host, with room to spare.
 const BOOT: Duration = Duration::from_secs(120);
@@ -160,8 +156,9 @@ async fn save(
         memory: ram.try_clone().map_err(failed("making the memory"))?,
         state: state.try_clone().map_err(failed("making the state's file"))?,
     };
-    let (_virtiofsd, machine) = launch(config, class, place, Start::BootToSave(saving))?;
-    await_hello(&*machine, &provisions(config)).await?;
+    let trial = launch(config, class, place, Start::BootToSave(saving))?;
+    let machine = &trial.machine;
+    await_hello(&**machine, &provisions(config)).await?;
     watch(Phase::Saving);
     machine.save().await.map_err(TaskError::launch("saving the machine"))?;
     machine.end().await;
@@ -216,10 +213,11 @@ fn open(workspace: &Workspace) -> Result<Image, TaskError> {
 
 /// Has a machine go on from `image` and take its first call.
 async fn prove(config: &Config, class: Class, directory: &Path, image: Image) -> Result<(), TaskError> {
-    let (_virtiofsd, machine) = launch(config, class, directory, Start::Restore(image))?;
-    let answered = tokio::time::timeout(ANSWER, first_call(&*machine)).await;
+    let trial = launch(config, class, directory, Start::Restore(image))?;
+    let machine = &trial.machine;
+    let answered = tokio::time::timeout(ANSWER, first_call(&**machine)).await;
     machine.end().await;
-    let late = || gone(&*machine, format!("a clone did not answer within {} s", ANSWER.as_secs()));
+    let late = || gone(&**machine, format!("a clone did not answer within {} s", ANSWER.as_secs()));
     answered.unwrap_or_else(|_| Err(late()))
 }
 
@@ -231,33 +229,11 @@ async fn first_call(machine: &dyn Machine) -> Result<(), TaskError> {
     guest.configure(&guest::first_call()?).await
 }
 
-/// Starts a machine with an empty share and cards that lead nowhere.
-fn launch(
-    config: &Config,
-    class: Class,
-    directory: &Path,
-    start: Start,
-) -> Result<(Option<Process>, Arc<dyn Machine>), TaskError> {
-    let namespace = Namespace::create().map_err(TaskError::launch("making a network namespace"))?;
-    let taps = machine::open_taps(&namespace, config.machine.nics)?;
-    let share = directory.join("share");
-    match std::fs::create_dir(&share) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(TaskError::launch("making the share directory")(error));
-        }
-        _ => {}
-    }
-    let shared = RealHost.open_share(&share, &[], config, &mut || ())?;
-    namespace.enter().map_err(TaskError::launch("entering the network namespace"))?;
+/// Starts a machine of this size that is no container's.
+fn launch(config: &Config, class: Class, directory: &Path, start: Start) -> Result<Trial, TaskError> {
     let size = MachineSize { vcpus: class.vcpus, memory_mib: class.memory_mib };
-    let parts = Parts { taps, share: shared.socket };
-    let configured = machine::configure(config, "boxlite-template", size, directory, parts);
-    // Read by the guest alone, while it boots: no part of what a clone must be like.
-    let kernel_args = SAVE_ARGUMENT.to_owned();
-    let machine = BoundQemu
-        .launch(MachineConfig { start, kernel_args, ..configured })
-        .map_err(TaskError::launch("starting the machine"))?;
-    Ok((shared.process, Arc::from(machine)))
+    // The argument is read by the guest alone, while it boots: no part of what a clone must be like.
+    Trial::launch(config, "boxlite-template", size, directory, (start, SAVE_ARGUMENT))
 }
 
 fn gone(machine: &dyn Machine, why: String) -> TaskError {

@@ -9,7 +9,6 @@
 //! | [`store`], [`saved`], [`manifest`] | the directory, one template in it, what that says of itself |
 //! | [`choose`] | at a start: which, if any |
 //! | [`build`] | making one, and proving it |
-//! | [`scratch`] | the place of a machine that only tries one out |
 //!
 //! Saving and restoring themselves are [`boxlite_vmm::template`]'s. A start never builds, waits for a build, or fails
 //! for want of a template unless one is required. What a clone must be told before anything else (clock, random
@@ -22,7 +21,6 @@ mod files;
 mod identity;
 mod manifest;
 mod saved;
-mod scratch;
 mod store;
 
 use std::path::Path;
@@ -36,7 +34,6 @@ pub use self::class::{Class, NoClass};
 pub use self::files::FileError;
 pub use self::manifest::{Manifest, Part};
 pub use self::saved::{Template, TemplateError};
-pub(crate) use self::scratch::is_ruin;
 pub use self::store::{Entry, Store};
 use crate::config::Config;
 use crate::error::TaskError;

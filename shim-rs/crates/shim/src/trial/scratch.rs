@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The place of a machine that only tries a template out: a directory beside the tasks', named after its maker.
+//! The place of a machine that only tries something out: a directory beside the tasks', named after its maker.
 
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 
 use crate::task::record::ProcessRecord;
 
-const PREFIX: &str = ".template-";
+const PREFIX: &str = ".trial-";
 
 /// The directory. It goes when it is dropped.
 #[derive(Debug)]
-pub(super) struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     /// Makes it in the run directory.
-    pub(super) fn create(run: &Path) -> io::Result<Self> {
+    pub(crate) fn create(run: &Path) -> io::Result<Self> {
         let path = run.join(format!("{PREFIX}{}", std::process::id()));
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
         Ok(Self(path))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -56,7 +56,7 @@ mod tests {
         let mut dead = std::process::Command::new("true").spawn().unwrap();
         dead.wait().unwrap();
         assert!(is_ruin(&format!("{PREFIX}{}", dead.id())));
-        for name in ["moby", ".template-", ".template-x", ".template-1"] {
+        for name in ["moby", ".trial-", ".trial-x", ".trial-1"] {
             assert!(!is_ruin(name), "{name}");
         }
     }
