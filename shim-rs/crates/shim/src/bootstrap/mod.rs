@@ -3,8 +3,8 @@
 //!
 //! Everything about both bootstrap protocols is in [`protocol`], pure. [`start`] makes the server, [`serve`] is it,
 //! [`delete`] cleans up after one that was killed, [`info`] describes the runtime. [`template`] is for `boxlite template`,
-//! [`ps`] for `boxlite ps`. A shim that starts this program as a container's double says so in the environment
-//! ([`double::process`]).
+//! [`ps`] for `boxlite ps`, [`probe`] for `boxlite install`. A shim that starts this program as a container's double says
+//! so in the environment ([`double::process`]).
 //!
 //! ```text
 //!  containerd ── start ──▶ socket made here, server spawned with it as fd 3 ──▶ address on stdout, at once
@@ -12,9 +12,11 @@
 //!             ── delete ─▶ (the server is dead) undo list from the record
 //! ```
 
+mod answers;
 mod delete;
 mod info;
 mod log;
+mod probe;
 mod protocol;
 mod ps;
 mod serve;
@@ -45,6 +47,7 @@ pub fn run() -> ExitCode {
         // Ours, not containerd's, and its arguments are not flags of a shim.
         Some((first, rest)) if first == "template" => template::run(rest),
         Some((first, rest)) if first == "ps" => ps::run(rest),
+        Some((first, rest)) if first == "probe" => probe::run(rest),
         _ => match parse(&arguments) {
             Ok(flags) => dispatch(&flags),
             Err(error) => Err(TaskError::Invalid { what: error.to_string() }),

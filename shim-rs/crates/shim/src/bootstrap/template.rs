@@ -2,19 +2,16 @@
 //! `template build|list|check|rm`: what `boxlite template` calls, since only this program knows what a machine is made of.
 //!
 //! Not for people: answers are JSON on stdout, one document a line; errors go to stderr as everywhere. `build` writes
-//! a line for each phase as it begins, then the template; the others write one array. When nobody reads them any more,
-//! the work ends: whoever asked for it was killed.
+//! a line for each phase as it begins, then the template; the others write one array.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 use serde::Serialize;
 use serde_json::json;
 
+use super::answers::{say, while_heard};
 use crate::config::Config;
 use crate::error::{TaskError, chain};
 use crate::template::{self, Class, Entry, FileError, Manifest, Phase, Store, Template, TemplateError};
@@ -91,17 +88,7 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), TaskError> {
     let arguments = parse(arguments)?;
     let config = Config::load(arguments.config.as_deref(), None)?;
     config.check_files()?;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(TaskError::launch("starting the runtime"))?
-        .block_on(async {
-            tokio::select! {
-                biased;
-                done = act(&config, &arguments) => done,
-                error = unheard() => Err(TaskError::launch("answering")(error)),
-            }
-        })
+    while_heard(act(&config, &arguments))
 }
 
 async fn act(config: &Config, arguments: &Arguments) -> Result<(), TaskError> {
@@ -111,24 +98,6 @@ async fn act(config: &Config, arguments: &Arguments) -> Result<(), TaskError> {
         "check" => check(config, arguments).await,
         _ => remove(config, arguments),
     }
-}
-
-/// Resolves when the pipe that the answers go by is closed at its other end. Never for a file.
-async fn unheard() -> std::io::Error {
-    let (told, closed) = tokio::sync::oneshot::channel();
-    let watch = move || {
-        let stdout = std::io::stdout();
-        // Without an event to wait for, poll(2) tells of an error alone.
-        while let Err(Errno::INTR) = poll(&mut [PollFd::new(&stdout, PollFlags::empty())], None) {}
-        // Nobody listens when the work was done first.
-        let _ = told.send(());
-    };
-    if let Err(error) = std::thread::Builder::new().name("unheard".to_owned()).spawn(watch) {
-        return error;
-    }
-    // The thread always tells before it ends.
-    let _ = closed.await;
-    std::io::ErrorKind::BrokenPipe.into()
 }
 
 fn parse(arguments: &[OsString]) -> Result<Arguments, TaskError> {
@@ -260,11 +229,6 @@ async fn examine(config: &Config, store: &Store, entry: &Entry, start: bool) -> 
         return Ok(Described::damaged(entry, chain(&error)));
     }
     Ok(described)
-}
-
-fn say(document: &serde_json::Value) -> Result<(), TaskError> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{document}").and_then(|()| stdout.flush()).map_err(TaskError::launch("answering"))
 }
 
 #[cfg(test)]

@@ -8,5 +8,6 @@
 
 mod actions;
 mod call;
+mod probe;
 mod start;
 mod template;
