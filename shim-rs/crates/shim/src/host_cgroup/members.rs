@@ -45,7 +45,7 @@ fn kill_once(path: &Path) -> Vec<OwnedFd> {
     // A number may have changed hands before its descriptor was opened. Whoever has it is a member now, or is spared.
     let members = pids(path);
     let killed = opened.into_iter().filter(|(pid, _)| members.contains(pid)).map(|(_, pidfd)| pidfd);
-    killed.inspect(|pidfd| send_kill(pidfd)).collect()
+    killed.inspect(send_kill).collect()
 }
 
 fn open(pid: &Pid) -> Option<(Pid, OwnedFd)> {
