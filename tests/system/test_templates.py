@@ -3,8 +3,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,15 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from boxlite_runtime.errors import BoxliteError
 from boxlite_runtime.paths import host_layout
 from boxlite_runtime.templates.shim import Shim, Template
 from tests.engines import processes, settings
 from tests.engines.docker import Docker
 from tests.engines.images import IMAGE
 from tests.engines.pair import Pair
-from tests.engines.processes import Process
-from tests.engines.waiting import until
 
 pytestmark = pytest.mark.boxlite_only
 
@@ -257,72 +252,6 @@ def test_two_builds_at_once_make_one(shim: Shim, template: Path) -> None:
         made = [build.result()[1] for build in builds]
     assert sorted(made) == [False, True]
     assert [found.state for found in shim.check([], start=True)] == ["fresh"]
-
-
-def machines_being_saved(pair: Pair) -> list[Process]:
-    """Return the machines of builds, and their file servers."""
-    servers = processes.naming(f"{pair.templates}/.building-")
-    named = processes.naming("boxlite-template")
-    return [*servers, *(p for p in named if p.program.startswith("qemu"))]
-
-
-def test_a_build_ends_with_the_tool_that_asked_for_it(
-    pair: Pair, shim: Shim, template: Path
-) -> None:
-    assert shim.config is not None
-    words = ("template", "--config", os.fspath(shim.config), "build", "--force")
-    argv = [sys.executable, "-m", "boxlite_runtime", *words]
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL) as tool:
-        until("the machine runs", lambda: machines_being_saved(pair))
-        tool.kill()
-    builder = f"template build --force --config {shim.config}"
-    until("the build is given up", lambda: not processes.naming(builder))
-    assert not machines_being_saved(pair)
-    assert [found.state for found in shim.found()] == ["fresh"]
-
-
-def test_a_build_that_is_killed_is_cleared_by_the_next(
-    pair: Pair, shim: Shim, template: Path
-) -> None:
-    assert shim.config is not None
-    words = ("template", "build", "--force", "--config", os.fspath(shim.config))
-    argv = [os.fspath(shim.program), *words]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE) as build:
-        assert build.stdout is not None
-        assert build.stdout.readline() == b'{"phase":"booting"}\n'
-        until("the machine runs", lambda: machines_being_saved(pair))
-        build.kill()
-    until("machine and server have ended", lambda: not machines_being_saved(pair))
-    assert [path for path in pair.templates.iterdir() if ".building" in path.name]
-    assert [found.state for found in shim.found()] == ["fresh"]
-    shim.build(None, force=True)
-    assert not [path for path in pair.templates.iterdir() if ".building" in path.name]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for half a template."""
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=10m,mode=0700", "tmpfs", tmp_path],
-        check=True,
-    )
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
-
-
-def test_a_full_disk_ends_a_build_and_nothing_is_left(
-    shim: Shim, small_disk: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    assert shim.config is not None
-    text = shim.config.read_text()
-    config = tmp_path_factory.mktemp("small") / "config.toml"
-    config.write_text(
-        settings.with_value(text, "template", "directory", str(small_disk)),
-    )
-    with pytest.raises(BoxliteError, match=r"(?i)no space"):
-        Shim(shim.program, config).build(None)
-    left = {path.name for path in small_disk.iterdir()}
-    assert left <= {".lock", "digests.json"}
 
 
 def test_starts_go_on_while_a_template_is_replaced(
