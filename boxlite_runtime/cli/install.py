@@ -66,9 +66,9 @@ def _tell_and_probe(layout: Layout, decided: plan.Plan) -> probe.Answer:
     same_qemu = stored is not None and stored.qemu == probe.qemu_version(qemu)
     if stored is not None and same_qemu and not decided.touches(Kind.BINARY):
         return stored
-    machine = probe.Machine(qemu, layout.kernel, layout.initrd)
+    machine = probe.Machine(layout.shim, layout.config)
     with step("Booting a guest to choose the accelerator"):
-        return probe.probe(machine, layout.accel)
+        return probe.probe(machine, qemu, layout.accel)
 
 
 def _print(decided: plan.Plan, dry_run: bool, answer: probe.Answer | None) -> None:

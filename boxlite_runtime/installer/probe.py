@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds out, once, with what accelerator a guest really boots on this host.
 
-Owns: the probe boot and ``accel.json``. Does not own: the command line that
-runs containers (the vmm crate); this one holds the least that boots.
+Owns: which accelerators are tried, for how long, and ``accel.json``. Does not
+own: the boot itself, which is the shim's: it alone knows what containers run
+on, and anything less may come up where that does not.
 
 Why a boot: on a nested host /dev/kvm opens and even runs 16-bit code while a
 stock kernel hangs under it. Only a guest that comes up proves anything.
@@ -17,27 +18,24 @@ from pathlib import Path
 
 from boxlite_runtime.errors import BoxliteError
 from boxlite_runtime.installer import files
-from boxlite_runtime.process import run, stream
-
-#: What the agent prints on the console once it is PID 1 and set up.
-READY = "boxlite-agent: ready"
-
-#: The name of the agent's port (PORT_NAME of the protocol crate).
-PORT = "org.boxlite.agent"
+from boxlite_runtime.process import run
+from boxlite_runtime.shim import another_release, document, must_have_worked
 
 #: Seconds a guest gets. KVM boots in well under one; TCG takes about one on
 #: a quiet host, and a busy two-core host has been seen to need several.
 KVM_DEADLINE = 5.0
 TCG_DEADLINE = 60.0
 
+#: Seconds the shim may take beside the guest's.
+OVERHEAD = 30.0
+
 
 @dataclass(frozen=True)
 class Machine:
-    """What the probe boots."""
+    """What the probe boots: what this shim makes of this configuration."""
 
-    qemu: Path
-    kernel: Path
-    initrd: Path
+    shim: Path
+    config: Path
 
 
 @dataclass(frozen=True)
@@ -50,56 +48,21 @@ class Answer:
     probed_at: str
 
 
-class _ReadyError(Exception):
-    """Ends the console of a guest that has shown what was asked of it."""
-
-
-def argv(machine: Machine, accel: str) -> list[str]:
-    """Return the command line of a probe boot. Its console is stdout."""
-    return [
-        str(machine.qemu),
-        "-machine", f"microvm,accel={accel},x-option-roms=off,isa-serial=on,rtc=on,acpi=off",
-        "-cpu", f"{'host' if accel == 'kvm' else 'max'},vmx=off,svm=off",
-        "-m", "256",
-        "-nodefaults", "-no-user-config", "-no-reboot",
-        "-display", "none",
-        "-serial", "stdio",
-        # The agent says hello here before it is ready; nobody reads it.
-        "-chardev", "file,id=agent,path=/dev/null",
-        "-device", "virtio-serial-device,max_ports=2",
-        "-device", f"virtserialport,chardev=agent,name={PORT}",
-        "-kernel", str(machine.kernel),
-        "-initrd", str(machine.initrd),
-        "-append", "console=ttyS0 panic=-1 reboot=t quiet dummy.numdummies=0",
-    ]  # fmt: skip
-
-
 def boot(machine: Machine, accel: str, deadline: float) -> str | None:
     """Boot once; return ``None`` if the agent came up, else the reason."""
-    console: list[str] = []
-
-    def watch(line: str) -> None:
-        console.append(line)
-        if READY in line:
-            raise _ReadyError
-
+    words = ["probe", "--accel", accel, "--seconds", f"{deadline:g}"]
+    argv: list[str | Path] = [machine.shim, *words, "--config", machine.config]
     try:
-        stream(argv(machine, accel), on_line=watch, timeout=deadline, check=False)
-    except _ReadyError:
-        return None
+        done = run(argv, check=False, timeout=deadline + OVERHEAD)
+        must_have_worked(done)
     except BoxliteError as error:
-        said = f"; its console: {_telling(console)}" if console else "; it said nothing"
-        if console or error.message.startswith("gave up"):
-            return f"a guest did not come up in {deadline:g} s{said}"
         return error.message
-    return f"QEMU ended: {_telling(console)}"
-
-
-def _telling(console: list[str]) -> str:
-    """Return the line of a console that says most about its end."""
-    words = ("boxlite-agent:", "panic", "qemu")
-    found = [line for word in words for line in console if word in line]
-    return next(iter([*found, *console[-1:]]), "without a word")
+    match document(done.stdout):
+        case {"up": True}:
+            return None
+        case {"up": False, "why": str(why)}:
+            return why
+    raise another_release("the probe")
 
 
 def choose(
@@ -128,9 +91,13 @@ def choose(
     return "tcg", why_not
 
 
-def probe(machine: Machine, answer_file: Path) -> Answer:
-    """Boot, choose, and store the answer for the shim."""
-    version = qemu_version(machine.qemu)
+def probe(machine: Machine, qemu: Path, answer_file: Path) -> Answer:
+    """Boot, choose, and store the answer for the shim.
+
+    ``qemu`` is the program its configuration names, whose version goes into
+    the answer.
+    """
+    version = qemu_version(qemu)
     accel, reason = choose(machine, has_kvm=Path("/dev/kvm").exists())
     now = datetime.now(UTC).isoformat(timespec="seconds")
     answer = Answer(accel, reason, version, now)

@@ -8,15 +8,19 @@ import pytest
 from boxlite_runtime.errors import BoxliteError
 from boxlite_runtime.installer import probe
 
-MACHINE = probe.Machine(Path("/qemu"), Path("/vmlinux"), Path("/initrd.img"))
+MACHINE = probe.Machine(Path("/shim"), Path("/config.toml"))
 
 
-def script(directory: Path, body: str) -> probe.Machine:
-    """Return a machine whose QEMU is a shell script."""
-    qemu = directory / "qemu"
-    qemu.write_text(f"#!/bin/sh\n{body}\n")
-    qemu.chmod(0o755)
-    return probe.Machine(qemu, MACHINE.kernel, MACHINE.initrd)
+def script(path: Path, body: str) -> Path:
+    """Write a shell script that stands for a program, and return its path."""
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def shim(directory: Path, body: str) -> probe.Machine:
+    """Return a machine of a shim that is a shell script."""
+    return probe.Machine(script(directory / "shim", body), MACHINE.config)
 
 
 def test_kvm_is_chosen_when_a_guest_comes_up_under_it() -> None:
@@ -51,35 +55,55 @@ def test_a_guest_that_boots_nowhere_is_an_error() -> None:
         probe.choose(MACHINE, has_kvm=True, attempt=lambda *_: "no")
 
 
-def test_the_agents_line_ends_a_boot_at_once(tmp_path: Path) -> None:
-    machine = script(tmp_path, f"echo booting; echo {probe.READY!r}; sleep 60")
+def test_the_shim_is_asked_for_an_accelerator_and_a_time(tmp_path: Path) -> None:
+    machine = shim(tmp_path, f'echo "$@" >{tmp_path}/words; echo \'{{"up": true}}\'')
 
-    assert probe.boot(machine, "tcg", 30) is None
-
-
-def test_a_silent_guest_is_given_up_at_the_deadline(tmp_path: Path) -> None:
-    machine = script(tmp_path, "sleep 60")
-
-    assert probe.boot(machine, "kvm", 0.2) == (
-        "a guest did not come up in 0.2 s; it said nothing"
+    assert probe.boot(machine, "tcg", 60.0) is None
+    assert (tmp_path / "words").read_text() == (
+        "probe --accel tcg --seconds 60 --config /config.toml\n"
     )
 
 
-def test_a_qemu_that_fails_is_quoted(tmp_path: Path) -> None:
-    machine = script(tmp_path, "echo 'no such machine' >&2; exit 1")
+def test_the_shims_reason_is_the_refusal(tmp_path: Path) -> None:
+    machine = shim(tmp_path, """echo '{"up": false, "why": "it hung"}'""")
 
-    assert probe.boot(machine, "kvm", 30) == "QEMU ended: no such machine"
+    assert probe.boot(machine, "kvm", 0.5) == "it hung"
+
+
+def test_a_shim_that_cannot_probe_is_quoted(tmp_path: Path) -> None:
+    machine = shim(
+        tmp_path, "echo 'containerd-shim-boxlite-v1: no virtiofsd' >&2; exit 1"
+    )
+
+    assert probe.boot(machine, "kvm", 5) == "no virtiofsd"
+
+
+@pytest.mark.parametrize("answer", ["", "{}", "up", '{"up": false}'])
+def test_an_answer_of_another_release_is_no_refusal(
+    tmp_path: Path, answer: str
+) -> None:
+    with pytest.raises(BoxliteError, match="does not speak of the probe"):
+        probe.boot(shim(tmp_path, f"echo '{answer}'"), "kvm", 5)
+
+
+def test_a_shim_that_hangs_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "OVERHEAD", 0.1)
+
+    refusal = probe.boot(shim(tmp_path, "sleep 60"), "kvm", 0.1)
+
+    assert refusal is not None
+    assert refusal.startswith("gave up after 0.2 s on: ")
 
 
 def test_the_answer_is_stored_for_the_shim(tmp_path: Path) -> None:
-    machine = script(
-        tmp_path,
-        "[ \"$1\" = --version ] && echo 'QEMU emulator version 10.0.13 (Debian)' "
-        f"|| echo {probe.READY!r}",
-    )
+    machine = shim(tmp_path, """echo '{"up": true}'""")
+    version = "echo 'QEMU emulator version 10.0.13 (Debian)'"
+    qemu = script(tmp_path / "qemu", version)
     stored = tmp_path / "state" / "accel.json"
 
-    answer = probe.probe(machine, stored)
+    answer = probe.probe(machine, qemu, stored)
 
     assert answer.qemu == "10.0.13"
     assert probe.read(stored) == answer
@@ -89,14 +113,3 @@ def test_a_damaged_answer_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "accel.json").write_text("{}")
 
     assert probe.read(tmp_path / "accel.json") is None
-
-
-@pytest.mark.parametrize(
-    ("constant", "value"), [("PORT_NAME", probe.PORT), ("READY_LINE", probe.READY)]
-)
-def test_the_probe_speaks_of_the_agent_as_the_protocol_does(
-    source: Path, constant: str, value: str
-) -> None:
-    protocol = source / "shim-rs" / "crates" / "protocol" / "src" / "lib.rs"
-
-    assert f'pub const {constant}: &str = "{value}";' in protocol.read_text()
