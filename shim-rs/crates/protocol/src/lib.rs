@@ -48,7 +48,7 @@ pub const SHARE_TAG: &str = "boxlite";
 /// it, whatever order they were found in, and then gives each the address of the interface it stands for.
 pub const NIC_MAC_PREFIX: [u8; 5] = [0x52, 0x58, 0x4c, 0x00, 0x00];
 
-/// What the agent prints on the console when it is ready for its first byte. The probe boot looks for it.
+/// What the agent prints on the console when it is ready for its first byte: for people who boot a guest by hand.
 pub const READY_LINE: &str = "boxlite-agent: ready";
 
 /// On the kernel's command line of a machine that will be saved: the agent leaves as little in memory as it can.
