@@ -2,18 +2,32 @@
 //! The user's home directory, from the container's own /etc/passwd.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode, OFlags};
 
 /// An image's file is not to be trusted in size either.
 const MAX_PASSWD: u64 = 1 << 20;
 
 /// The home directory of `uid`; "/" when the container does not say.
 pub(crate) fn of(uid: u32) -> String {
-    let mut text = Vec::new();
-    let read = File::open("/etc/passwd").and_then(|file| file.take(MAX_PASSWD).read_to_end(&mut text));
     // An image without the file, or with something unreadable there, says nothing about the user.
-    let found = if read.is_ok() { find(&text, uid) } else { None };
-    found.unwrap_or_else(|| "/".to_owned())
+    let text = read(Path::new("/etc/passwd")).unwrap_or_default();
+    find(&text, uid).unwrap_or_else(|| "/".to_owned())
+}
+
+/// What is in a file, a link to one included. A FIFO or a device, which could keep who opens or reads it waiting, is
+/// none.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut text = Vec::new();
+    File::from(file).take(MAX_PASSWD).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn find(passwd: &[u8], uid: u32) -> Option<String> {
@@ -34,6 +48,20 @@ mod tests {
     fn home_is_found_by_user_number() {
         assert_eq!(find(PASSWD, 0).as_deref(), Some("/root"));
         assert_eq!(find(PASSWD, 33).as_deref(), Some("/srv/web"));
+    }
+
+    #[test]
+    fn links_are_followed_and_what_is_no_file_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("passwd"), PASSWD).unwrap();
+        std::os::unix::fs::symlink("passwd", path("link")).unwrap();
+        assert_eq!(read(&path("link")).unwrap(), PASSWD);
+        rustix::fs::mknodat(rustix::fs::CWD, path("fifo"), FileType::Fifo, 0o644.into(), 0).unwrap();
+        assert!(read(&path("fifo")).is_err());
+        assert!(read(Path::new("/dev/zero")).is_err());
+        std::fs::File::create(path("large")).unwrap().set_len(4 * MAX_PASSWD).unwrap();
+        assert_eq!(read(&path("large")).unwrap().len() as u64, MAX_PASSWD);
     }
 
     #[test]

@@ -63,6 +63,15 @@ agent_test!(home_comes_from_the_containers_users, guest, {
     assert_eq!(read_all(launched.stdout).await, "/srv/web\n");
 });
 
+agent_test!(users_that_are_a_fifo_hold_nothing_up, guest, {
+    let users = guest.rootfs().join("etc/passwd");
+    fs::remove_file(&users).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &users, rustix::fs::FileType::Fifo, 0o644.into(), 0).unwrap();
+    let mut plan = plan(&["sh", "-c", "echo $HOME"]);
+    plan.process.as_mut().unwrap().home_from_passwd = true;
+    assert_eq!(guest.run(plan).await.1, "/\n");
+});
+
 agent_test!(no_descriptor_of_the_agent_reaches_the_program, guest, {
     let (_, output, _) = guest.run(plan(&["sh", "-c", "echo /proc/self/fd/*"])).await;
     // The shell's own, which it opened to read the directory, is the fourth.
