@@ -7,12 +7,15 @@
 //! ```
 //! Owns the table of ways, which is all a guest can choose from: a number that is not in it leads nowhere. The plan
 //! numbers the sockets, Start adds the resolver when it finds one. Does not decide what may be reached: [`crate::plan`]
-//! does. Nothing of it outlives the channel: with that, every stream and so every connection ends.
+//! does. Whoever is at the other end has a deadline to accept and to answer; what a guest makes go wrong is said
+//! seldom ([`seldom`]). Nothing of it outlives the channel: with that, every stream and so every connection ends.
 
 mod resolver;
+mod seldom;
 mod socket;
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,6 +26,7 @@ use boxlite_protocol::relay::{MAX_RELAYED, RESOLVER_DATAGRAM, RESOLVER_STREAM, R
 use tokio::sync::Semaphore;
 
 use self::resolver::Resolver;
+use self::seldom::Seldom;
 use self::socket::HostSocket;
 use crate::error::TaskError;
 use crate::plan::RelayItem;
@@ -36,6 +40,10 @@ pub(crate) struct Relays {
     sockets: HashMap<u32, HostSocket>,
     resolver: OnceLock<Resolver>,
     room: Arc<Semaphore>,
+    /// What was said of a guest that opens too many, asks for ways there are not, or gets no answer.
+    crowd: Seldom,
+    unknown: Seldom,
+    late: Seldom,
 }
 
 impl Relays {
@@ -50,6 +58,9 @@ impl Relays {
             sockets: sockets.map_err(TaskError::launch("opening a socket that is a volume"))?,
             resolver: OnceLock::new(),
             room: Arc::new(Semaphore::new(MAX_RELAYED)),
+            crowd: Seldom::default(),
+            unknown: Seldom::default(),
+            late: Seldom::default(),
         })
     }
 
@@ -64,7 +75,9 @@ impl Relays {
         while let Some(stream) = incoming.recv().await {
             let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
                 // An agent of ours waits; dropping the stream resets it.
-                tracing::warn!("the guest opens more streams than it may");
+                if let Some(times) = self.crowd.turn() {
+                    tracing::warn!(times, "the guest opens more streams than it may");
+                }
                 continue;
             };
             let relays = Arc::clone(&self);
@@ -84,13 +97,21 @@ impl Relays {
             (RESOLVER_STREAM, Some(resolver), _) => resolver.connect(&mut stream).await,
             (_, _, Some(socket)) => socket.connect(name, &mut stream).await,
             _ => {
-                tracing::warn!(way = name.way, "the guest asks for a way there is not");
+                if let Some(times) = self.unknown.turn() {
+                    tracing::warn!(times, way = name.way, "the guest asks for a way there is not");
+                }
                 return;
             }
         };
-        // Either side going is the end of both, and not this program's error.
-        if let Err(error) = carried {
-            tracing::debug!(way = name.way, %error, "a relayed connection ended");
+        match carried {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                if let Some(times) = self.late.turn() {
+                    tracing::warn!(times, way = name.way, "who is at the end of a way out does not answer");
+                }
+            }
+            // Either side going is the end of both, and not this program's error.
+            Err(error) => tracing::debug!(way = name.way, %error, "a relayed connection ended"),
         }
     }
 }
