@@ -14,10 +14,11 @@ mod sockets;
 use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use boxlite_protocol::mux::{MuxError, Opener, Stream};
+use boxlite_protocol::mux::{Opener, Stream};
 use boxlite_protocol::relay::{MAX_RELAYED, RelayName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -28,6 +29,9 @@ pub(crate) use sockets::Listening;
 
 /// Where a guest keeps the sockets it listens at.
 const DIRECTORY: &str = "/run/relays";
+
+/// How long a stream to the host may take to open, which needs no answer.
+const OPEN: Duration = Duration::from_secs(10);
 
 /// The ways out of this machine.
 #[derive(Debug)]
@@ -43,6 +47,9 @@ pub(crate) struct Relays {
 struct WayOut {
     opener: Opener,
     room: Arc<Semaphore>,
+    open: Duration,
+    /// It was said that one took longer: once, for the console is small.
+    late: Arc<Once>,
 }
 
 impl Relays {
@@ -53,8 +60,7 @@ impl Relays {
         } else {
             std::env::temp_dir().join(format!("boxlite-relays-{}", std::process::id()))
         };
-        let way_out = WayOut { opener, room: Arc::new(Semaphore::new(MAX_RELAYED)) };
-        Self { way_out, directory, resolver: OnceLock::new() }
+        Self { way_out: WayOut::new(opener), directory, resolver: OnceLock::new() }
     }
 }
 
@@ -69,6 +75,10 @@ trait Entrance: Send + Sync + 'static {
 }
 
 impl WayOut {
+    fn new(opener: Opener) -> Self {
+        Self { opener, room: Arc::new(Semaphore::new(MAX_RELAYED)), open: OPEN, late: Arc::new(Once::new()) }
+    }
+
     /// Carries what comes in at an entrance, side by side, until the entrance fails.
     async fn serve<D: Entrance>(self, entrance: D) {
         loop {
@@ -109,7 +119,34 @@ impl WayOut {
         }
     }
 
-    async fn open(&self, name: RelayName) -> Result<Stream, MuxError> {
-        self.opener.open_relay(&name).await
+    async fn open(&self, name: RelayName) -> io::Result<Stream> {
+        match tokio::time::timeout(self.open, self.opener.open_relay(&name)).await {
+            Ok(opened) => opened.map_err(io::Error::other),
+            Err(late) => {
+                self.late.call_once(|| mode::say("boxlite-agent: a way out does not open in time"));
+                Err(late.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use boxlite_protocol::mux;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_the_host_takes_no_notice_of_ends() {
+        let (_host, guest) = tokio::io::duplex(64);
+        let (opener, _incoming, _driver) = mux::server(guest);
+        let way_out = WayOut { open: Duration::from_millis(20), ..WayOut::new(opener) };
+        let (mut inside, connection) = UnixStream::pair().unwrap();
+        let carried = way_out.carry(connection, RelayName { way: 16, uid: 0, gid: 0 });
+        tokio::time::timeout(Duration::from_secs(10), carried).await.expect("an end of the wait");
+        assert_eq!(inside.read(&mut [0; 1]).await.unwrap(), 0);
+        assert!(way_out.late.is_completed());
     }
 }

@@ -94,7 +94,7 @@ async fn answer(socket: UdpSocket, way_out: WayOut) {
 }
 
 async fn exchange(query: &[u8], way_out: &WayOut) -> io::Result<Vec<u8>> {
-    let mut stream = way_out.open(name(RESOLVER_DATAGRAM)).await.map_err(io::Error::other)?;
+    let mut stream = way_out.open(name(RESOLVER_DATAGRAM)).await?;
     stream.write_all(query).await?;
     stream.shutdown().await?;
     let mut reply = Vec::new();
