@@ -9,11 +9,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use boxlite_protocol::agent::ConfigureRequest;
+use boxlite_protocol::network::Network;
 use boxlite_protocol::plan::{CgroupFile, LaunchPlan, Process};
 
-use crate::configure::Cards;
+use crate::configure::{self, Cards};
 use crate::container::child::ContainerBirth;
-use crate::container::{self, Container, Share};
+use crate::container::{self, Container};
 use crate::error::{AgentError, Fault, Trying};
 use crate::events::MemoryEvents;
 use crate::exec::{self, ExecBirth};
@@ -23,6 +25,7 @@ use crate::reaper::Reaper;
 use crate::relay::Relays;
 use crate::running::{Born, End, release_pipe};
 use crate::settle;
+use crate::share::Share;
 use crate::stdio::{self, Pumps};
 use crate::streams::Streams;
 
@@ -50,13 +53,48 @@ impl Containers {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_share(&self, share: Share) {
-        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
+    /// Makes this guest its own. As a plain process on a host the agent leaves that host alone and only learns where the
+    /// share is.
+    pub(crate) fn configure(&self, request: &ConfigureRequest) -> Result<(), Fault> {
+        if self.guest {
+            configure::apply(request, &self.provisions.made.sysctls)?;
+        }
+        if !request.share_path.is_empty() {
+            let (path, mounted) = (PathBuf::from(&request.share_path), !request.share_tag.is_empty());
+            *self.lock_share() = Some(Share { path, mounted: self.guest && mounted });
+        }
+        Ok(())
+    }
+
+    /// Sets the clock again, now that calls arrive quickly; not for 0.
+    pub(crate) fn correct_clock(&self, realtime_ns: i64) -> Result<(), Fault> {
+        if self.guest && realtime_ns != 0 { configure::set_clock(realtime_ns) } else { Ok(()) }
+    }
+
+    /// Repeats the engine's network, and relays its resolver.
+    pub(crate) fn connect(&self, wanted: &Network) -> Result<(), Fault> {
+        let (Some(cards), Some(cgroups)) = (&self.cards, &self.cgroups) else { return Ok(()) };
+        cards.connect(wanted)?;
+        match <[u8; 4]>::try_from(wanted.resolver.as_slice()) {
+            Ok(address) => self.relays.resolve_at(address.into(), cgroups),
+            Err(_) if wanted.resolver.is_empty() => Ok(()),
+            Err(_) => Err(Fault::refused("the resolver's address is not one".to_owned())),
+        }
+    }
+
+    fn lock_share(&self) -> MutexGuard<'_, Option<Share>> {
+        self.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn share(&self) -> Result<Share, AgentError> {
-        let share = self.share.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        share.ok_or(AgentError::Plan("the machine has no share: configure it first"))
+        self.lock_share().clone().ok_or(AgentError::Plan("the machine has no share: configure it first"))
+    }
+
+    async fn bring_files_home(&self) {
+        let share = self.lock_share().clone();
+        if let Some(share) = share {
+            share.bring_files_home(self.all().len() == 1, &self.reaper).await;
+        }
     }
 
     pub(crate) fn find(&self, id: &str) -> Result<Arc<Container>, AgentError> {
@@ -81,7 +119,8 @@ impl Containers {
             Ok((container, pumps)) => {
                 self.table().insert(id, Some(Arc::clone(&container)));
                 let pid = container.init.pid;
-                tokio::spawn(settle::container(self, container, pumps));
+                let files_home = async move { self.bring_files_home().await };
+                tokio::spawn(settle::container(container, pumps, files_home));
                 Ok(pid)
             }
             Err(error) => {

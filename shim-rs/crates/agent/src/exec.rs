@@ -13,9 +13,9 @@ use rustix::process::DumpableBehavior;
 use rustix::thread::ThreadNameSpaceType;
 
 use crate::cgroup::Cgroup;
-use crate::container::root::Root;
 use crate::error::{Fault, Trying};
 use crate::process::{self, Birth, terminal};
+use crate::root::Root;
 use crate::sys;
 
 /// What the child is given.

@@ -26,13 +26,16 @@ mod processes;
 mod provisions;
 mod reaper;
 mod relay;
+mod root;
 mod running;
 mod serve;
 mod service;
 mod settle;
+mod share;
 mod stdio;
 mod streams;
 mod sys;
+mod tree;
 
 use std::process::ExitCode;
 

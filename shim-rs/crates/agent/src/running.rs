@@ -5,7 +5,7 @@
 //! born --ready--> prepared --release--> program --exit--> ended --output gone or held up, rest cleaned--> done
 //! ```
 //! Owns the agent's handles on it: pidfd, terminal, the release. `ended` comes from the reaper; `done` from whoever
-//! supervises it ([`crate::containers`]), and is what a Wait is answered with.
+//! supervises it, and is what a Wait is answered with.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};

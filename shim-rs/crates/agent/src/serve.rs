@@ -18,7 +18,6 @@ use tokio::sync::mpsc;
 
 use crate::channel::Channel;
 use crate::configure::Cards;
-use crate::container::Share;
 use crate::containers::Containers;
 use crate::error::{Fault, Trying};
 use crate::events::MemoryEvents;
@@ -27,6 +26,7 @@ use crate::provisions::Provisions;
 use crate::reaper::Reaper;
 use crate::relay::Relays;
 use crate::service::Service;
+use crate::share::Share;
 use crate::streams::Streams;
 use crate::{boot, hygiene, settle, sys};
 

@@ -17,7 +17,6 @@ use boxlite_protocol::network::Network;
 use boxlite_protocol::ttrpc;
 use boxlite_protocol::ttrpc::r#async::TtrpcContext;
 
-use crate::configure;
 use crate::containers::Containers;
 use crate::error::{AgentError, Fault};
 use crate::processes;
@@ -43,12 +42,12 @@ fn unsigned(pid: i32) -> u32 {
 #[async_trait]
 impl Agent for Service {
     async fn configure(&self, _: &TtrpcContext, request: ConfigureRequest) -> ttrpc::Result<Empty> {
-        configure::apply(&self.0, &request).map_err(AgentError::from)?;
+        self.0.configure(&request).map_err(AgentError::from)?;
         Ok(Empty::new())
     }
 
     async fn connect_network(&self, _: &TtrpcContext, request: Network) -> ttrpc::Result<Empty> {
-        configure::connect(&self.0, &request).map_err(AgentError::from)?;
+        self.0.connect(&request).map_err(AgentError::from)?;
         Ok(Empty::new())
     }
 
@@ -63,7 +62,7 @@ impl Agent for Service {
     }
 
     async fn set_clock(&self, _: &TtrpcContext, request: SetClockRequest) -> ttrpc::Result<Empty> {
-        configure::correct_clock(&self.0, request.realtime_ns).map_err(AgentError::from)?;
+        self.0.correct_clock(request.realtime_ns).map_err(AgentError::from)?;
         Ok(Empty::new())
     }
 
@@ -73,7 +72,7 @@ impl Agent for Service {
         request: StartContainerRequest,
     ) -> ttrpc::Result<Empty> {
         let container = self.0.find(&request.container_id)?;
-        configure::correct_clock(&self.0, request.realtime_ns).map_err(AgentError::from)?;
+        self.0.correct_clock(request.realtime_ns).map_err(AgentError::from)?;
         container.init.start().await?;
         Ok(Empty::new())
     }

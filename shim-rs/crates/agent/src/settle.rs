@@ -9,11 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup::Cgroup;
 use crate::container::Container;
-use crate::containers::Containers;
 use crate::descriptor::{Watched, read_some};
 use crate::error::{AgentError, Fault, Trying};
 use crate::running::{End, Running};
@@ -25,8 +23,12 @@ use crate::sys;
 /// will be, and make room for it, before it is told of the end.
 const OUTPUT_FIRST: Duration = Duration::from_millis(100);
 
-/// Sees a container's first process to its end, and the container with it.
-pub(crate) async fn container(containers: Arc<Containers>, container: Arc<Container>, pumps: Pumps) {
+/// Sees a container's first process to its end, and the container with it. `files_home` brings what it wrote to the host.
+pub(crate) async fn container(
+    container: Arc<Container>,
+    pumps: Pumps,
+    files_home: impl Future<Output = ()> + Send,
+) {
     let exit = container.init.ended().await;
     if !container.has_pid_namespace() {
         // Nobody else ends what the first process has left.
@@ -37,7 +39,7 @@ pub(crate) async fn container(containers: Arc<Containers>, container: Arc<Contai
         exec.ended().await;
     }
     first(pumps.whole()).await;
-    containers.bring_files_home().await;
+    files_home.await;
     let oom_killed = container.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
     container.init.finish(End { exit, oom_killed, written: Written::ALL });
 }
@@ -99,24 +101,4 @@ async fn empty(cgroup: &Cgroup) -> Result<(), Fault> {
         read_some(&watch, &mut events).await.trying(what)?;
     }
     Ok(())
-}
-
-impl Containers {
-    /// Has the kernel send what is still on its way to the share, pages written by mmap for one, before the host
-    /// hears that the container ended. In a child when others run: the agent has their streams to serve meanwhile.
-    pub(crate) async fn bring_files_home(&self) {
-        let share = self.share.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let Some(share) = share.filter(|share| share.mounted) else { return };
-        let synchronise = || {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let synced = rustix::fs::open(&share.path, flags, Mode::empty()).and_then(rustix::fs::syncfs);
-            i32::from(synced.is_err())
-        };
-        // A share that cannot be synchronised has a host that is gone: it will not read the answer either.
-        if self.all().len() == 1 {
-            synchronise();
-        } else if let Ok((pid, _pidfd)) = sys::spawn(0, None, synchronise) {
-            let _ = self.reaper.watch(pid).await;
-        }
-    }
 }

@@ -6,21 +6,17 @@
 //! called again when the engine's network has changed: what is as it was is left as it is.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::{Mutex, PoisonError};
 
 use boxlite_protocol::NIC_MAC_PREFIX;
 use boxlite_protocol::network::{Interface, Network};
-use rustix::io::Errno;
 
+use super::link::{Device, IFLA_IFNAME, LOOPBACK, RTM_GETLINK, RTM_NEWLINK, link_body, raise, rename};
 use super::netlink::{Message, NLM_F_DUMP, Netlink, attributes};
-use super::network::{self, IFF_UP, IFLA_IFNAME, RTM_GETLINK, RTM_NEWLINK, link_body};
-use super::nics;
+use super::{network, nics};
 use crate::error::{Fault, Trying};
 
 const IFLA_PERM_ADDRESS: u16 = 54;
-/// The index of lo in every namespace.
-pub(super) const LOOPBACK: i32 = 1;
 
 /// The guest's network devices, and the socket they are set up by.
 #[derive(Debug)]
@@ -55,30 +51,6 @@ impl Cards {
         find(&self.netlink, network, &mut devices)?;
         free_names(&self.netlink, network, &mut devices)?;
         network::apply(&self.netlink, network, &mut devices)
-    }
-}
-
-fn raise(netlink: &Netlink, index: i32) -> Result<(), Errno> {
-    netlink.request(Message::new(RTM_NEWLINK, 0, &link_body(index, IFF_UP, IFF_UP)))
-}
-
-/// A NIC with its driver.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Device {
-    pub(super) index: i32,
-    pub(super) name: String,
-    ipv6: bool,
-}
-
-impl Device {
-    /// Has an effect only when something changes.
-    pub(super) fn allow_ipv6(&mut self, allowed: bool) -> Result<(), Fault> {
-        if self.ipv6 != allowed {
-            let path = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", self.name);
-            fs::write(&path, if allowed { "0" } else { "1" }).trying(|| format!("write {path}"))?;
-            self.ipv6 = allowed;
-        }
-        Ok(())
     }
 }
 
@@ -129,17 +101,6 @@ fn free_names(
     for (number, device) in devices {
         rename(netlink, device, &format!("nic{number}"))?;
     }
-    Ok(())
-}
-
-/// Some kernels rename no device that is up (before 6.3).
-pub(super) fn rename(netlink: &Netlink, device: &mut Device, name: &str) -> Result<(), Fault> {
-    let what = || format!("rename {} to {name}", device.name);
-    let message = Message::new(RTM_NEWLINK, 0, &link_body(device.index, 0, IFF_UP));
-    netlink.request(message).trying(what)?;
-    let message = Message::new(RTM_NEWLINK, 0, &link_body(device.index, 0, 0));
-    netlink.request(message.with(IFLA_IFNAME, format!("{name}\0").as_bytes())).trying(what)?;
-    device.name = name.to_owned();
     Ok(())
 }
 

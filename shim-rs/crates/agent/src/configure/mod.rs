@@ -1,70 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Makes this guest its own: a clone of a template wakes up with the clock, random numbers and names of another.
 //!
-//! Order: clock, entropy, names and share by [`apply`]; the network by [`connect`], when the engine has built it. As a
-//! plain process on a host the agent leaves that host alone and only learns where the share is.
+//! Order: clock, entropy, names and share by [`apply`]; the network by [`Cards::connect`], when the engine has built it.
 
 mod cards;
 mod identity;
+mod link;
 mod netlink;
 mod network;
 mod nics;
 
 pub(crate) use cards::Cards;
+pub(crate) use identity::set_clock;
 
 use std::path::{Path, PathBuf};
 
 use boxlite_protocol::agent::ConfigureRequest;
-use boxlite_protocol::network::Network;
 use boxlite_protocol::plan::Sysctl;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use crate::container::Share;
-use crate::containers::Containers;
 use crate::error::{Fault, Trying};
 
-/// Carries out the request.
-pub(crate) fn apply(containers: &Containers, request: &ConfigureRequest) -> Result<(), Fault> {
-    let path = PathBuf::from(&request.share_path);
-    if containers.guest {
-        identity::set_clock(request.realtime_ns)?;
-        identity::add_entropy(&request.entropy)?;
-        identity::set_hostname(&request.hostname)?;
-        let ready = &containers.provisions.made;
-        for sysctl in request.sysctls.iter().filter(|sysctl| !ready.sysctls.contains(sysctl)) {
-            set(sysctl)?;
-        }
-        if !request.share_tag.is_empty() {
-            mount_share(&request.share_tag, &path)?;
-        }
+/// Carries out the request, but for the settings that are there already.
+pub(crate) fn apply(request: &ConfigureRequest, ready: &[Sysctl]) -> Result<(), Fault> {
+    identity::set_clock(request.realtime_ns)?;
+    identity::add_entropy(&request.entropy)?;
+    identity::set_hostname(&request.hostname)?;
+    for sysctl in request.sysctls.iter().filter(|sysctl| !ready.contains(sysctl)) {
+        set(sysctl)?;
     }
-    if !request.share_path.is_empty() {
-        containers.set_share(Share { path, mounted: containers.guest && !request.share_tag.is_empty() });
+    if request.share_tag.is_empty() {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Sets the clock again, now that calls arrive quickly; not for 0.
-pub(crate) fn correct_clock(containers: &Containers, realtime_ns: i64) -> Result<(), Fault> {
-    if containers.guest && realtime_ns != 0 { identity::set_clock(realtime_ns) } else { Ok(()) }
+    mount_share(&request.share_tag, Path::new(&request.share_path))
 }
 
 /// Writes one of the guest's own settings.
 pub(crate) fn set(sysctl: &Sysctl) -> Result<(), Fault> {
     let path = format!("/proc/sys/{}", sysctl.path);
     std::fs::write(&path, &sysctl.value).trying(|| format!("write {path}"))
-}
-
-/// Repeats the engine's network, and relays its resolver.
-pub(crate) fn connect(containers: &Containers, wanted: &Network) -> Result<(), Fault> {
-    let (Some(cards), Some(cgroups)) = (&containers.cards, &containers.cgroups) else { return Ok(()) };
-    cards.connect(wanted)?;
-    match <[u8; 4]>::try_from(wanted.resolver.as_slice()) {
-        Ok(address) => containers.relays.resolve_at(address.into(), cgroups),
-        Err(_) if wanted.resolver.is_empty() => Ok(()),
-        Err(_) => Err(Fault::refused("the resolver's address is not one".to_owned())),
-    }
 }
 
 fn mount_share(tag: &str, path: &Path) -> Result<(), Fault> {

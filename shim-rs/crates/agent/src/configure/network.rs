@@ -9,21 +9,17 @@ use std::collections::BTreeMap;
 use boxlite_protocol::network::{Address, Interface, Neighbor, Network, Route};
 use rustix::io::Errno;
 
-use super::cards::{Device, LOOPBACK, rename};
+use super::link::{Device, IFF_UP, LOOPBACK, RTM_NEWLINK, link_body, rename};
 use super::netlink::{Message, NLM_F_CREATE, NLM_F_REPLACE, Netlink};
 use crate::error::{Fault, Trying};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-pub(super) const RTM_NEWLINK: u16 = 16;
-pub(super) const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_NEWNEIGH: u16 = 28;
 const IFLA_ADDRESS: u16 = 1;
-pub(super) const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
-pub(super) const IFF_UP: u32 = 1;
 /// No duplicate address detection: the engine has seen to it, and the address is usable at once.
 const IFA_F_NODAD: u32 = 2;
 const NUD_PERMANENT: u16 = 0x80;
@@ -107,15 +103,6 @@ fn family(ip: &[u8]) -> u8 {
 
 fn low_byte(number: u32) -> u8 {
     number.to_le_bytes()[0]
-}
-
-/// `struct ifinfomsg`.
-pub(super) fn link_body(index: i32, flags: u32, change: u32) -> [u8; 16] {
-    let mut body = [0; 16];
-    body[4..8].copy_from_slice(&index.to_ne_bytes());
-    body[8..12].copy_from_slice(&flags.to_ne_bytes());
-    body[12..16].copy_from_slice(&change.to_ne_bytes());
-    body
 }
 
 /// `struct ifaddrmsg` and attributes: IFA_LOCAL 2, IFA_ADDRESS 1, IFA_BROADCAST 4, IFA_FLAGS 8.

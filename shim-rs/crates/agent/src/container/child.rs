@@ -7,11 +7,11 @@ use std::path::Path;
 
 use boxlite_protocol::plan::LaunchPlan;
 
-use super::root::{Leaf, Root};
 use super::{masks, mounts, nodes, rootfs};
 use crate::error::{Fault, Trying};
 use crate::process::{self, Birth, terminal};
-use crate::sys;
+use crate::root::{Leaf, Root};
+use crate::{sys, tree};
 
 /// What the first process's child is given.
 #[derive(Debug)]
@@ -74,9 +74,9 @@ fn make(birth: &ContainerBirth<'_>) -> Result<Option<terminal::Pair>, Fault> {
     }
     masks::hide(&root, &plan.masked_paths)?;
     masks::protect(&root, &plan.readonly_paths)?;
-    to_seal.iter().try_for_each(mounts::seal)?;
+    to_seal.iter().try_for_each(tree::seal)?;
     if plan.rootfs_readonly {
-        mounts::seal(root.fd())?;
+        tree::seal(root.fd())?;
     }
     // 5. In.
     rootfs::enter(&root, plan.rootfs_propagation)?;

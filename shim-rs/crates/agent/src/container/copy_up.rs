@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 
-use super::root::by_descriptor;
+use crate::root::by_descriptor;
 
 /// Copies the content of the directory `from` into the directory `to`, owners and modes included.
 pub(crate) fn fill(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {

@@ -12,9 +12,9 @@ use rustix::fs::{FileType, Mode, OFlags, major, minor};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
-use super::mounts::{attach, clone_tree, is_directory, seal};
-use super::root::{Root, by_descriptor};
 use crate::error::{Fault, Trying};
+use crate::root::{Root, by_descriptor};
+use crate::tree::{attach, clone_tree, is_directory, seal};
 
 /// Writes one value. `keep_network`: this process shares its network with others, whose settings stay.
 pub(crate) fn sysctl(sysctl: &Sysctl, keep_network: bool) -> Result<(), Fault> {

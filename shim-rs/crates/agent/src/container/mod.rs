@@ -9,12 +9,10 @@ pub(crate) mod copy_up;
 pub(crate) mod masks;
 pub(crate) mod mounts;
 pub(crate) mod nodes;
-pub(crate) mod root;
 pub(crate) mod rootfs;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -124,14 +122,6 @@ pub(crate) fn start_child(
     let flags = birth.plan.namespaces & !(libc::CLONE_NEWCGROUP as u64);
     let directory = cgroup.map(|cgroup| cgroup.directory().as_fd());
     crate::sys::spawn(flags, directory, move || child::live(birth))
-}
-
-/// Where the agent found the share.
-#[derive(Debug, Clone)]
-pub(crate) struct Share {
-    pub(crate) path: PathBuf,
-    /// A virtiofs of the guest's own, and not a directory of the host the agent runs on.
-    pub(crate) mounted: bool,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! Carries out the plan's mounts, in the container's mount namespace and before its root is entered.
 //!
 //! Owns the five kinds of mount and what may lie over /proc. Order: [`perform`] for each mount of the plan, then,
-//! when everything below them is made, [`seal`] for those that end read-only.
+//! when everything below them is made, [`seal`](crate::tree::seal) for those that end read-only.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,20 +10,20 @@ use std::path::Path;
 
 use boxlite_protocol::plan::Mount;
 use boxlite_protocol::plan::mount::Kind;
-use rustix::fs::{CWD, FileType, OFlags};
+use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::copy_up;
-use super::root::{Leaf, Root, by_descriptor};
 use crate::error::{Fault, Trying};
+use crate::root::{Leaf, Root, by_descriptor};
 use crate::sys::{self, MountAttributes};
+use crate::tree::{MOUNT_ATTR_RDONLY, attach, clone_tree, is_directory};
 
 /// The files of /proc a container may have replaced; anything else there would mislead what writes to it.
 const REPLACEABLE: [&str; 8] =
     ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
 
-const MOUNT_ATTR_RDONLY: u64 = 0x1;
 const MOUNT_ATTR_ATIME: u64 = 0x70;
 
 /// Mounts one entry. Gives back the mount when it is to end read-only but must be filled first.
@@ -57,34 +57,6 @@ pub(crate) fn perform(
 /// MS_* flags as the kernel takes them.
 fn word(flags: u64) -> Result<u32, Fault> {
     u32::try_from(flags).map_err(|_| Fault::refused(format!("mount flags {flags:#x} are out of range")))
-}
-
-/// Makes one mount read-only, and none below it.
-pub(crate) fn seal(mount: &OwnedFd) -> Result<(), Fault> {
-    let attributes = MountAttributes { set: MOUNT_ATTR_RDONLY, ..MountAttributes::default() };
-    sys::set_mount_attributes(mount.as_fd(), false, attributes).trying(|| "remount read-only".to_owned())
-}
-
-/// A copy of the mount `path` lies on (with those below it when `recursive`), attached nowhere yet.
-pub(crate) fn clone_tree(at: impl AsFd, path: &Path, recursive: bool) -> Result<OwnedFd, Errno> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
-        | OpenTreeFlags::OPEN_TREE_CLOEXEC
-        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW
-        | OpenTreeFlags::AT_EMPTY_PATH;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    rustix::mount::open_tree(at, path, flags)
-}
-
-/// Attaches a copied mount onto what `target` is.
-pub(crate) fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    rustix::mount::move_mount(tree, c"", target, c"", flags)
-}
-
-pub(crate) fn is_directory(fd: impl AsFd) -> Result<bool, Errno> {
-    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
 }
 
 fn bind(root: &Root, mount: &Mount, source: &Path, describe: impl Fn() -> String) -> Result<OwnedFd, Fault> {

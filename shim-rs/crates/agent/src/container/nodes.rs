@@ -7,8 +7,8 @@ use boxlite_protocol::plan::{Node, Symlink};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, makedev};
 use rustix::io::Errno;
 
-use super::root::Root;
 use crate::error::{Fault, Trying};
+use crate::root::Root;
 
 /// Makes one node. The process's umask must be 0.
 pub(crate) fn make(root: &Root, node: &Node) -> Result<(), Fault> {

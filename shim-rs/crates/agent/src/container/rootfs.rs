@@ -8,9 +8,9 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
-use super::mounts::{attach, clone_tree};
-use super::root::Root;
 use crate::error::{Fault, Trying};
+use crate::root::Root;
+use crate::tree::{attach, clone_tree};
 
 /// Puts a copy of the mount `path` lies on over `path`, in this namespace only: a root must be a mount.
 pub(crate) fn take(path: &Path) -> Result<Root, Fault> {

@@ -12,9 +12,9 @@ use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
-use crate::container::mounts::{attach, clone_tree};
-use crate::container::root::{Leaf, Root};
 use crate::error::{Fault, Trying};
+use crate::root::{Leaf, Root};
+use crate::tree::{attach, clone_tree};
 
 const DEVPTS_SUPER_MAGIC: rustix::fs::FsWord = 0x1cd1;
 
