@@ -7,5 +7,6 @@ which is built by cargo and only packed here.
 
 Order of calls, kernel: ``catalogue.load`` -> ``fragments.merge`` ->
 ``source.unpack`` -> ``kconfig.resolve`` -> ``kernel.build``, which does all
-of that and caches the result. Initrd: ``initrd.build``.
+of that and caches the result. What was resolved is compared with what the
+tree records by ``record.compare``. Initrd: ``initrd.build``.
 """

@@ -10,7 +10,6 @@ met vanishes from the answer without a word, so every request is looked up in
 it again.
 """
 
-import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,18 +20,6 @@ from boxlite_runtime.errors import BoxliteError, ExitCode
 from boxlite_runtime.guest.catalogue import Architecture
 from boxlite_runtime.guest.fragments import Request, render
 from boxlite_runtime.process import run
-
-#: Options that describe the compiler at hand, not the kernel.
-_TOOLCHAIN = re.compile(
-    r"CONFIG_(AS|BINDGEN|CC(?!_OPTIMIZE)|CLANG|GCC|LD|LLD|PAHOLE|RUSTC|TOOLS)_"
-)
-
-#: The first lines of a recorded configuration.
-RECORD_HEADER = (
-    "# SPDX-License-Identifier: Apache-2.0\n"
-    "# All options that are set; every other option is off.\n"
-    "# Written by: boxlite kernel config --write\n"
-)
 
 
 @dataclass(frozen=True)
@@ -103,14 +90,3 @@ def refuse_unmet(missing: list[Unmet]) -> None:
             hint="Its dependencies are in the kernel's Kconfig files: "
             "a fragment must ask for them too.",
         )
-
-
-def portable(text: str) -> str:
-    """Return the set options of a ``.config``, without what names the compiler.
-
-    That is what the tree records: it changes when a fragment or the kernel's
-    Kconfig changes, and neither with the compiler nor with a point release.
-    """
-    options = (line for line in text.splitlines() if line.startswith("CONFIG_"))
-    kept = (line for line in options if not _TOOLCHAIN.match(line))
-    return RECORD_HEADER + "".join(f"{line}\n" for line in kept)

@@ -58,6 +58,14 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Resolved:
+    """The ``.config`` of a selection, and the point release it is of."""
+
+    release: str
+    config: str
+
+
+@dataclass(frozen=True)
 class BuiltKernel:
     """A kernel in the cache. ``manifest`` is JSON beside the image."""
 
@@ -67,14 +75,15 @@ class BuiltKernel:
     fresh: bool
 
 
-def configuration(catalogue: Catalogue, selection: Selection, cache: Path) -> str:
-    """Return the ``.config`` of a selection, as the kernel's build resolves it."""
+def configuration(catalogue: Catalogue, selection: Selection, cache: Path) -> Resolved:
+    """Return the configuration of a selection, as the kernel's build resolves it."""
     where = cache / "kernel"
     original = _original(catalogue, selection, where)
     tree = source.unpack(original, selection.version, where)
     requests = fragments.merge(catalogue.fragment_paths(selection))
     architecture = catalogue.architectures[selection.architecture]
-    return kconfig.resolve(tree, requests, architecture)
+    config = kconfig.resolve(tree, requests, architecture)
+    return Resolved(source.release(tree), config)
 
 
 def build(

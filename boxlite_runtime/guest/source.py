@@ -8,6 +8,7 @@ A tree appears under its final name only when it is complete.
 """
 
 import hashlib
+import re
 import shutil
 import urllib.error
 import urllib.request
@@ -20,6 +21,10 @@ from boxlite_runtime.guest.catalogue import Source
 from boxlite_runtime.process import run
 from boxlite_runtime.progress import step
 
+#: The lines of a kernel's Makefile that say which one it is.
+_VERSION = re.compile(
+    r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION)[ ]=[ ]?(\S*)$", re.MULTILINE
+)
 #: Seconds a server may stay silent.
 _TIMEOUT = 60.0
 
@@ -84,6 +89,16 @@ def unpack(original: Original, name: str, cache: Path) -> Path:
             run([*apply, "--directory", tops[0], "--input", patch])
         tops[0].rename(tree)
     return tree
+
+
+def release(tree: Path) -> str:
+    """Return the point release of an unpacked tree, as its Makefile begins."""
+    lines = _VERSION.finditer((tree / "Makefile").read_text())
+    values = {line[1]: line[2] for line in lines}
+    numbers = [values.get(key, "") for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL")]
+    if "" in numbers:
+        raise BoxliteError(f"{tree}/Makefile names no kernel version")
+    return ".".join(numbers) + values.get("EXTRAVERSION", "")
 
 
 def digest(path: Path) -> str:

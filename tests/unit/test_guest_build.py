@@ -216,6 +216,25 @@ def test_a_patch_that_does_not_apply_stops_the_build(tmp_path: Path) -> None:
     assert list((tmp_path / "kernel" / "source").iterdir()) == []
 
 
+@pytest.mark.parametrize(("extra", "suffix"), [("", ""), ("-rc1", "-rc1")])
+def test_the_point_release_of_a_tree_is_that_of_its_makefile(
+    extra: str, suffix: str, tmp_path: Path
+) -> None:
+    (tmp_path / "Makefile").write_text(
+        "# SPDX-License-Identifier: GPL-2.0\nVERSION = 6\nPATCHLEVEL = 12\n"
+        f"SUBLEVEL = 117\nEXTRAVERSION ={' ' + extra if extra else ''}\nNAME = Posse\n"
+    )
+
+    assert source.release(tmp_path) == f"6.12.117{suffix}"
+
+
+def test_a_makefile_that_is_no_kernels_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\n")
+
+    with pytest.raises(BoxliteError, match="names no kernel version"):
+        source.release(tmp_path)
+
+
 def test_a_missing_package_is_named(tmp_path: Path) -> None:
     declared = declare(tmp_path, tmp_path / "absent.tar")
 
