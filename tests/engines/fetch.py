@@ -12,11 +12,12 @@ its tests are skipped.
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from boxlite_runtime.progress import step
 from tests.engines import command, programs
+from tests.engines.command import Word
 from tests.engines.programs import CONTAINERD, MOBY, RUNC, Unavailable
 
 #: Seconds a download or a build may take.
@@ -24,6 +25,8 @@ TIMEOUT = 1200.0
 
 #: The version of Go that the sources in ``programs`` ask for.
 GO = (1, 26)
+#: The packages of the next Debian that hold it, for a host without.
+GO_PACKAGES = ("golang-1.26-go", "golang-1.26-src")
 
 
 def main(names: list[str]) -> int:
@@ -44,11 +47,22 @@ def _forky() -> None:
     root = programs.cache_directory("forky")
     if not root.exists():
         with step("unpacking Docker 28 of the next Debian"):
-            _unpack_debian("forky", root, "docker.io", "docker-cli", "containerd")
+            _unpack_debian(
+                "forky",
+                root,
+                ("docker.io", "docker-cli", "containerd"),
+                runs=("usr/sbin/dockerd", "usr/bin/containerd", "usr/bin/docker"),
+            )
 
 
-def _unpack_debian(suite: str, root: Path, *packages: str) -> None:
-    """Unpack packages of another suite with an apt state of their own."""
+def _unpack_debian(
+    suite: str, root: Path, packages: Sequence[str], *, runs: Sequence[str]
+) -> None:
+    """Unpack packages of another suite with an apt state of their own.
+
+    The suite moves, and may leave this host's libc behind: the programs ``runs``
+    are tried before the directory gets its name.
+    """
     if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
         raise Unavailable("no apt-get and dpkg; use a Debian or Ubuntu host")
     part = _empty(root)
@@ -56,7 +70,8 @@ def _unpack_debian(suite: str, root: Path, *packages: str) -> None:
     (lists / "partial").mkdir(parents=True)
     (archives / "partial").mkdir(parents=True)
     sources = part / "apt/sources.list"
-    sources.write_text(f"deb http://deb.debian.org/debian {suite} main\n")
+    trust = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg"
+    sources.write_text(f"deb [{trust}] http://deb.debian.org/debian {suite} main\n")
     options = [
         option
         for setting in (
@@ -71,6 +86,8 @@ def _unpack_debian(suite: str, root: Path, *packages: str) -> None:
             "APT::Sandbox::User=root",
             # Otherwise an update without a network warns and succeeds.
             "APT::Update::Error-Mode=any",
+            # A mirror that is weeks behind has engines that do as well.
+            "Acquire::Check-Valid-Until=false",
         )
         for option in ("-o", setting)
     ]
@@ -80,6 +97,8 @@ def _unpack_debian(suite: str, root: Path, *packages: str) -> None:
     for package in packages:
         (archive,) = archives.glob(f"{package}_*.deb")
         _run("dpkg", "-x", archive, part)
+    for program in runs:
+        _run(part / program, "version" if program.endswith("/go") else "--version")
     shutil.rmtree(part / "apt")
     part.rename(root)
 
@@ -101,28 +120,37 @@ def _build(module: tuple[str, str], *packages: str, cgo: bool) -> None:
     root = programs.go_directory(module)
     if root.exists():
         return
-    _need_go()
+    go = _go()
     path, version = module
     with step(f"building {root.name}"):
         part = _empty(root)
         part.mkdir()
         _run(
             # A build takes minutes, and whoever works here comes first.
-            *("nice", "go", "install", "-tags", "seccomp"),
+            *("nice", go, "install", "-tags", "seccomp"),
             *(f"{path}/{package}".rstrip("/") + f"@{version}" for package in packages),
             env={"GOBIN": str(part), "CGO_ENABLED": str(int(cgo))},
         )
         part.rename(root)
 
 
-def _need_go() -> None:
-    wanted = ".".join(map(str, GO))
+def _go() -> Word:
+    """Return a Go that is new enough: the host's, or the next Debian's."""
+    if _host_has_go():
+        return "go"
+    root = programs.cache_directory(GO_PACKAGES[0])
+    go = f"usr/lib/go-{'.'.join(map(str, GO))}/bin/go"
+    if not root.exists():
+        with step(f"unpacking {GO_PACKAGES[0]} of the next Debian"):
+            _unpack_debian("forky", root, GO_PACKAGES, runs=(go,))
+    return root / go
+
+
+def _host_has_go() -> bool:
     if shutil.which("go") is None:
-        raise Unavailable(f"no go; install Go {wanted} or later from https://go.dev/dl")
-    text = command.run(["go", "version"]).ok().text
-    found = re.search(r"\bgo(\d+)\.(\d+)", text)
-    if found is None or tuple(map(int, found.groups())) < GO:
-        raise Unavailable(f"{text!r} is too old; install Go {wanted} or later")
+        return False
+    found = re.search(r"\bgo(\d+)\.(\d+)", command.run(["go", "version"]).ok().text)
+    return found is not None and tuple(map(int, found.groups())) >= GO
 
 
 def _empty(root: Path) -> Path:
@@ -133,7 +161,7 @@ def _empty(root: Path) -> Path:
     return part
 
 
-def _run(*argv: command.Word, env: dict[str, str] | None = None) -> None:
+def _run(*argv: Word, env: dict[str, str] | None = None) -> None:
     """Run a program that asks the network; its failure makes a pair unavailable."""
     result = command.run(argv, timeout=TIMEOUT, env=env)
     if result.code != 0:

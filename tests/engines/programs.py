@@ -110,7 +110,7 @@ def _forky() -> Programs:
 def _gomod() -> Programs:
     containerd, moby, runc = (go_directory(m) for m in (CONTAINERD, MOBY, RUNC))
     for directory in (containerd, moby, runc):
-        _there(directory, "gomod", f"{directory.name} and needs Go 1.26 or later")
+        _there(directory, "gomod", f"{directory.name} from the Go module proxy")
     # The command is on no module proxy, and older ones know newer engines.
     docker = _which("docker", SYSTEM + LOCAL)
     if docker is None:
