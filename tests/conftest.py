@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare markers, and clean up on SIGTERM as on Ctrl-C."""
+    """Declare markers."""
     config.addinivalue_line("markers", "perf: measures; judges no bare seconds")
     config.addinivalue_line("markers", "core: runs on every engine pair")
     config.addinivalue_line(
@@ -65,8 +65,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "boxlite_only: states what runc cannot (a machine, refusals)"
     )
-    signal.signal(signal.SIGTERM, _interrupt)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Clean up on SIGTERM as on Ctrl-C."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # A test may take the exception for one of its own; it is the last then.
+        session.shouldstop = "ended by SIGTERM"
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

@@ -114,6 +114,37 @@ def test_whoever_is_told_to_end_leaves_nothing_either(
     assert left_over(mark) == []
 
 
+#: A test that swallows what SIGTERM raises, as a command's own handling would.
+DEAF_TEST = """\
+import os, signal
+def test_deaf():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
+def test_next():
+    print("still here")
+"""
+
+
+def test_no_test_begins_after_sigterm_whatever_became_of_it(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(DEAF_TEST)
+    pytests = [sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "-s"]
+
+    done = subprocess.run(
+        [*pytests, "-p", "tests.conftest", tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "ended by SIGTERM" in done.stdout
+    assert "1 passed" in done.stdout
+    assert "still here" not in done.stdout
+
+
 #: Two parts of install/test as its functions run them, the first of which hangs.
 PARTS = """\
 set -uo pipefail
