@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "linux": set(),
     "protocol": set(),
     "vmm": set(),
-    "net": set(),
+    "net": {"boxlite-linux"},
     "agent": {"boxlite-linux", "boxlite-protocol"},
     "shim": {"boxlite-linux", "boxlite-protocol", "boxlite-vmm", "boxlite-net"},
 }

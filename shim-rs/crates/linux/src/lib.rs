@@ -4,7 +4,9 @@
 //! - [`delay`]: how long a process was kept from running
 //! - [`root`]: paths resolved inside a root, whatever links lie in it
 //! - [`mount`]: attributes of mounts, by descriptor
+//! - [`netlink`]: rtnetlink's messages as bytes, and the socket they go through
 
 pub mod delay;
 pub mod mount;
+pub mod netlink;
 pub mod root;

@@ -8,54 +8,60 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use boxlite_linux::netlink::numbers::{IFLA_IFNAME, LOOPBACK, RTM_GETLINK};
+use boxlite_linux::netlink::{Attributes, Message, Socket, link_header, number};
 use boxlite_protocol::NIC_MAC_PREFIX;
 use boxlite_protocol::network::{Interface, Network};
 
-use super::link::{Device, IFLA_IFNAME, LOOPBACK, RTM_GETLINK, RTM_NEWLINK, link_body, raise, rename};
-use super::netlink::{Message, NLM_F_DUMP, Netlink, attributes};
+use super::link::{Device, raise, rename};
 use super::{network, nics};
 use crate::error::{Fault, Trying};
 
+const LINK_HEADER: usize = 16;
 const IFLA_PERM_ADDRESS: u16 = 54;
 
 /// The guest's network devices, and the socket they are set up by.
 #[derive(Debug)]
-pub(crate) struct Cards {
-    netlink: Netlink,
+pub(crate) struct Cards(Mutex<Held>);
+
+#[derive(Debug)]
+struct Held {
+    socket: Socket,
     /// Those that have a driver, by number.
-    known: Mutex<BTreeMap<u32, Device>>,
+    known: BTreeMap<u32, Device>,
 }
 
 impl Cards {
     /// Raises lo, which every guest has, and the first card, which nearly every container takes over; the others wait
     /// without a driver. The card is silent: without IPv6 and addresses it has nothing to say.
     pub(crate) fn prepare() -> Result<Self, Fault> {
-        let netlink = Netlink::open().trying(|| "open netlink".to_owned())?;
-        raise(&netlink, LOOPBACK).trying(|| "raise lo".to_owned())?;
+        let mut socket = Socket::open().trying(|| "open netlink".to_owned())?;
+        raise(&mut socket, LOOPBACK).trying(|| "raise lo".to_owned())?;
         nics::park(Some(0))?;
-        let mut known = devices(&netlink)?;
+        let mut known = devices(&mut socket)?;
         for (number, device) in &mut known {
             device.allow_ipv6(false)?;
-            raise(&netlink, device.index).trying(|| format!("raise NIC {number}"))?;
+            raise(&mut socket, device.index).trying(|| format!("raise NIC {number}"))?;
         }
-        Ok(Self { netlink, known: Mutex::new(known) })
+        Ok(Self(Mutex::new(Held { socket, known })))
     }
 
     /// Everything in `network`.
     pub(crate) fn connect(&self, network: &Network) -> Result<(), Fault> {
-        let mut devices = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Held { socket, known } = &mut *held;
         if network.interfaces.is_empty() {
-            devices.clear();
+            known.clear();
             return nics::park(None);
         }
-        find(&self.netlink, network, &mut devices)?;
-        free_names(&self.netlink, network, &mut devices)?;
-        network::apply(&self.netlink, network, &mut devices)
+        find(socket, network, known)?;
+        free_names(socket, network, known)?;
+        network::apply(socket, network, known)
     }
 }
 
 /// Gives a driver to each NIC that an interface needs, and takes it off the others.
-fn find(netlink: &Netlink, network: &Network, known: &mut BTreeMap<u32, Device>) -> Result<(), Fault> {
+fn find(socket: &mut Socket, network: &Network, known: &mut BTreeMap<u32, Device>) -> Result<(), Fault> {
     let wanted = |number: &u32| network.interfaces.iter().any(|interface| interface.nic == *number);
     let idle: Vec<u32> = known.keys().copied().filter(|number| !wanted(number)).collect();
     for number in idle {
@@ -71,7 +77,7 @@ fn find(netlink: &Netlink, network: &Network, known: &mut BTreeMap<u32, Device>)
     }
     for name in nics::parked()? {
         nics::bind(&name)?;
-        let mut fresh = devices(netlink)?;
+        let mut fresh = devices(socket)?;
         fresh.retain(|number, _| !known.contains_key(number));
         if fresh.keys().all(wanted) {
             known.append(&mut fresh);
@@ -87,7 +93,7 @@ fn find(netlink: &Netlink, network: &Network, known: &mut BTreeMap<u32, Device>)
 
 /// Takes names out of the way that the kernel gave to one device and the engine to another.
 fn free_names(
-    netlink: &Netlink,
+    socket: &mut Socket,
     network: &Network,
     devices: &mut BTreeMap<u32, Device>,
 ) -> Result<(), Fault> {
@@ -99,34 +105,28 @@ fn free_names(
         return Ok(());
     }
     for (number, device) in devices {
-        rename(netlink, device, &format!("nic{number}"))?;
+        rename(socket, device, &format!("nic{number}"))?;
     }
     Ok(())
 }
 
 /// Each NIC that has a driver, by its number.
-fn devices(netlink: &Netlink) -> Result<BTreeMap<u32, Device>, Fault> {
+fn devices(socket: &mut Socket) -> Result<BTreeMap<u32, Device>, Fault> {
+    let links = socket.dump(&Message::new(RTM_GETLINK, 0, &link_header(0, 0, 0)));
     let mut devices = BTreeMap::new();
-    let dump = Message::new(RTM_GETLINK, NLM_F_DUMP, &link_body(0, 0, 0));
-    netlink
-        .exchange(dump, |kind, body| {
-            if kind == RTM_NEWLINK {
-                devices.extend(nic(body));
-            }
-        })
-        .trying(|| "list network devices".to_owned())?;
+    for link in links.trying(|| "list network devices".to_owned())? {
+        devices.extend(nic(&link));
+    }
     Ok(devices)
 }
 
 /// Number of a device, when it is one of the machine's NICs.
 fn nic(link: &[u8]) -> Option<(u32, Device)> {
-    let index = i32::from_ne_bytes(link.get(4..8)?.try_into().ok()?);
-    let attribute =
-        |wanted| attributes(link.get(16..)?).find(|(kind, _)| *kind == wanted).map(|found| found.1);
-    let &[number] = attribute(IFLA_PERM_ADDRESS)?.strip_prefix(&NIC_MAC_PREFIX)? else { return None };
-    let name = attribute(IFLA_IFNAME).unwrap_or_default().split(|byte| *byte == 0).next().unwrap_or_default();
-    let name = std::str::from_utf8(name).ok()?.to_owned();
-    Some((u32::from(number), Device { index, name, ipv6: true }))
+    let index = number(link.get(4..8))?;
+    let attributes = Attributes(link.get(LINK_HEADER..)?);
+    let &[nic] = attributes.find(IFLA_PERM_ADDRESS)?.strip_prefix(&NIC_MAC_PREFIX)? else { return None };
+    let name = attributes.text(IFLA_IFNAME)?.to_owned();
+    Some((u32::from(nic), Device { index, name, ipv6: true }))
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn nic_is_known_by_its_permanent_address() {
-        let mut link = link_body(7, 0, 0).to_vec();
+        let mut link = link_header(7, 0, 0).to_vec();
         link.extend_from_slice(&[9, 0, 3, 0, b'e', b't', b'h', b'1', 0, 0, 0, 0]);
         link.extend_from_slice(&[10, 0, 54, 0, 0x52, 0x58, 0x4c, 0, 0, 3, 0, 0]);
         assert_eq!(nic(&link), Some((3, Device { index: 7, name: "eth1".into(), ipv6: true })));

@@ -3,26 +3,19 @@
 
 use std::fs;
 
-use rustix::io::Errno;
+use boxlite_linux::netlink::numbers::{IFF_UP, IFLA_IFNAME, RTM_NEWLINK};
+use boxlite_linux::netlink::{Failed, Message, Socket, link_header};
 
-use super::netlink::{Message, Netlink};
 use crate::error::{Fault, Trying};
 
-pub(super) const RTM_NEWLINK: u16 = 16;
-pub(super) const RTM_GETLINK: u16 = 18;
-pub(super) const IFLA_IFNAME: u16 = 3;
-pub(super) const IFF_UP: u32 = 1;
-/// The index of lo in every namespace.
-pub(super) const LOOPBACK: i32 = 1;
-
-pub(super) fn raise(netlink: &Netlink, index: i32) -> Result<(), Errno> {
-    netlink.request(Message::new(RTM_NEWLINK, 0, &link_body(index, IFF_UP, IFF_UP)))
+pub(super) fn raise(socket: &mut Socket, index: u32) -> Result<(), Failed> {
+    socket.apply(&[Message::new(RTM_NEWLINK, 0, &link_header(index, IFF_UP, IFF_UP))])
 }
 
 /// A NIC with its driver.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Device {
-    pub(super) index: i32,
+    pub(super) index: u32,
     pub(super) name: String,
     pub(super) ipv6: bool,
 }
@@ -40,21 +33,12 @@ impl Device {
 }
 
 /// Some kernels rename no device that is up (before 6.3).
-pub(super) fn rename(netlink: &Netlink, device: &mut Device, name: &str) -> Result<(), Fault> {
+pub(super) fn rename(socket: &mut Socket, device: &mut Device, name: &str) -> Result<(), Fault> {
     let what = || format!("rename {} to {name}", device.name);
-    let message = Message::new(RTM_NEWLINK, 0, &link_body(device.index, 0, IFF_UP));
-    netlink.request(message).trying(what)?;
-    let message = Message::new(RTM_NEWLINK, 0, &link_body(device.index, 0, 0));
-    netlink.request(message.with(IFLA_IFNAME, format!("{name}\0").as_bytes())).trying(what)?;
+    let down = Message::new(RTM_NEWLINK, 0, &link_header(device.index, 0, IFF_UP));
+    socket.apply(&[down]).trying(what)?;
+    let named = Message::new(RTM_NEWLINK, 0, &link_header(device.index, 0, 0)).text(IFLA_IFNAME, name);
+    socket.apply(&[named]).trying(what)?;
     device.name = name.to_owned();
     Ok(())
-}
-
-/// `struct ifinfomsg`.
-pub(super) fn link_body(index: i32, flags: u32, change: u32) -> [u8; 16] {
-    let mut body = [0; 16];
-    body[4..8].copy_from_slice(&index.to_ne_bytes());
-    body[8..12].copy_from_slice(&flags.to_ne_bytes());
-    body[12..16].copy_from_slice(&change.to_ne_bytes());
-    body
 }

@@ -6,7 +6,6 @@
 mod cards;
 mod identity;
 mod link;
-mod netlink;
 mod network;
 mod nics;
 

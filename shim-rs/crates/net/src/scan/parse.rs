@@ -4,6 +4,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use boxlite_linux::netlink::numbers::{
+    AF_INET, AF_INET6, IFA_ADDRESS, IFA_BROADCAST, IFA_FLAGS, IFA_LOCAL, IFLA_ADDRESS, NDA_DST, NDA_LLADDR,
+    NUD_PERMANENT, RT_TABLE_MAIN, RTA_DST, RTA_GATEWAY, RTA_OIF, RTA_PREFSRC, RTA_PRIORITY, RTN_UNICAST,
+    RTNH_F_ONLINK,
+};
+
 use super::{ADDRESS_HEADER, Dumps, NEIGHBOR_HEADER, ROUTE_HEADER};
 use crate::error::NetError;
 use crate::layout::{Address, Layout, Link, Neighbor, Route};
@@ -13,39 +19,21 @@ use crate::tap::is_tap_name;
 const LINK_HEADER: usize = 16;
 const ARPHRD_ETHER: u16 = 1;
 const IFF_LOOPBACK: u32 = 8;
-const IFLA_ADDRESS: u16 = 1;
 const IFLA_MASTER: u16 = 10;
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 10;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_BROADCAST: u16 = 4;
-const IFA_FLAGS: u16 = 8;
 const IFA_F_PERMANENT: u32 = 0x80;
-const RT_TABLE_MAIN: u32 = 254;
 const RTPROT_REDIRECT: u8 = 1;
 const RTPROT_KERNEL: u8 = 2;
 const RTPROT_RA: u8 = 9;
 const RTM_F_CLONED: u32 = 0x200;
 const RTNH_F_DEAD: u32 = 1;
-const RTNH_F_ONLINK: u32 = 4;
 const RTNH_F_LINKDOWN: u32 = 16;
-const RTN_UNICAST: u8 = 1;
 /// Blackhole, unreachable, prohibit: routes that drop. `throw` means nothing with one table.
 const DROPPING: std::ops::RangeInclusive<u8> = 6..=8;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_PRIORITY: u16 = 6;
-const RTA_PREFSRC: u16 = 7;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
 const NEXTHOP_HEADER: usize = 8;
-const NUD_PERMANENT: u16 = 0x80;
 const NTF_PROXY: u8 = 8;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
 
 /// Puts the dumps together.
 pub(super) fn layout(dumps: &Dumps) -> Result<Layout, NetError> {
@@ -129,7 +117,7 @@ fn route(body: &[u8], links: &[Link]) -> Option<Option<Route>> {
     let attributes = Attributes(body.get(ROUTE_HEADER..)?);
     let table = attributes.word(RTA_TABLE).unwrap_or_else(|| table.into());
     let wanted = (kind == RTN_UNICAST || DROPPING.contains(&kind)) && [AF_INET, AF_INET6].contains(&family);
-    if table != RT_TABLE_MAIN
+    if table != u32::from(RT_TABLE_MAIN)
         || !wanted
         || flags & RTM_F_CLONED != 0
         || [RTPROT_REDIRECT, RTPROT_RA].contains(&protocol)

@@ -10,7 +10,7 @@ const NLA_F_NESTED: u16 = 0x8000;
 
 /// A request being built.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Message {
+pub struct Message {
     kind: u16,
     flags: u16,
     body: Vec<u8>,
@@ -18,35 +18,40 @@ pub(crate) struct Message {
 
 impl Message {
     /// `kind` is `RTM_*`, `flags` those beside request and acknowledge, `fixed` the struct that kind starts with.
-    pub(crate) fn new(kind: u16, flags: u16, fixed: &[u8]) -> Self {
+    #[must_use]
+    pub fn new(kind: u16, flags: u16, fixed: &[u8]) -> Self {
         let mut body = fixed.to_vec();
         pad(&mut body);
         Self { kind, flags, body }
     }
 
     /// Adds an attribute.
-    pub(crate) fn bytes(mut self, kind: u16, value: &[u8]) -> Self {
-        self.body.extend(length(ATTRIBUTE_HEADER + value.len()).to_ne_bytes());
-        self.body.extend(kind.to_ne_bytes());
-        self.body.extend(value);
+    #[must_use]
+    pub fn bytes(mut self, kind: u16, value: &[u8]) -> Self {
+        self.body.extend_from_slice(&length(ATTRIBUTE_HEADER + value.len()).to_ne_bytes());
+        self.body.extend_from_slice(&kind.to_ne_bytes());
+        self.body.extend_from_slice(value);
         pad(&mut self.body);
         self
     }
 
     /// Adds a zero-terminated text.
-    pub(crate) fn text(self, kind: u16, value: &str) -> Self {
+    #[must_use]
+    pub fn text(self, kind: u16, value: &str) -> Self {
         let mut bytes = value.as_bytes().to_vec();
         bytes.push(0);
         self.bytes(kind, &bytes)
     }
 
     /// Adds a 32-bit number.
-    pub(crate) fn word(self, kind: u16, value: u32) -> Self {
+    #[must_use]
+    pub fn word(self, kind: u16, value: u32) -> Self {
         self.bytes(kind, &value.to_ne_bytes())
     }
 
     /// Adds an attribute that holds the attributes `fill` adds.
-    pub(crate) fn nest(mut self, kind: u16, fill: impl FnOnce(Self) -> Self) -> Self {
+    #[must_use]
+    pub fn nest(mut self, kind: u16, fill: impl FnOnce(Self) -> Self) -> Self {
         let start = self.body.len();
         self = fill(self.bytes(kind | NLA_F_NESTED, &[]));
         let size = length(self.body.len() - start).to_ne_bytes();
@@ -55,28 +60,32 @@ impl Message {
     }
 
     /// The message as sent, padded so that another can follow.
-    pub(crate) fn encode(&self, flags: u16, sequence: u32) -> Vec<u8> {
+    #[must_use]
+    pub fn encode(&self, flags: u16, sequence: u32) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + self.body.len());
-        bytes.extend(u32::from(length(HEADER + self.body.len())).to_ne_bytes());
-        bytes.extend(self.kind.to_ne_bytes());
-        bytes.extend((self.flags | flags).to_ne_bytes());
-        bytes.extend(sequence.to_ne_bytes());
-        bytes.extend([0; 4]); // to the kernel
-        bytes.extend(&self.body);
+        bytes.extend_from_slice(&u32::from(length(HEADER + self.body.len())).to_ne_bytes());
+        bytes.extend_from_slice(&self.kind.to_ne_bytes());
+        bytes.extend_from_slice(&(self.flags | flags).to_ne_bytes());
+        bytes.extend_from_slice(&sequence.to_ne_bytes());
+        bytes.extend_from_slice(&[0; 4]); // to the kernel
+        bytes.extend_from_slice(&self.body);
         bytes
     }
 }
 
 /// The header of a message received, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) kind: u16,
-    pub(crate) flags: u16,
-    pub(crate) sequence: u32,
+pub struct Header {
+    /// `RTM_*` or `NLMSG_*`.
+    pub kind: u16,
+    /// `NLM_F_*`.
+    pub flags: u16,
+    /// That of the request which it answers.
+    pub sequence: u32,
 }
 
 /// The messages of one datagram; it ends at the first that does not fit.
-pub(crate) fn split(mut bytes: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
+pub fn split(mut bytes: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
     std::iter::from_fn(move || {
         let size = usize::try_from(number(bytes.get(..4))?).ok()?;
         let body = bytes.get(HEADER..size)?;
@@ -90,23 +99,26 @@ pub(crate) fn split(mut bytes: &[u8]) -> impl Iterator<Item = (Header, &[u8])> {
     })
 }
 
-/// The attributes in a stretch of bytes; it ends at the first that does not fit.
+/// The attributes in a stretch of bytes, kind (without its flags) and value; it ends at the first that does not fit.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Attributes<'a>(pub(crate) &'a [u8]);
+pub struct Attributes<'a>(pub &'a [u8]);
 
 impl<'a> Attributes<'a> {
     /// The value of the first attribute of a kind.
-    pub(crate) fn find(self, wanted: u16) -> Option<&'a [u8]> {
+    #[must_use]
+    pub fn find(self, wanted: u16) -> Option<&'a [u8]> {
         self.into_iter().find_map(|(kind, value)| (kind == wanted).then_some(value))
     }
 
     /// A 32-bit number.
-    pub(crate) fn word(self, kind: u16) -> Option<u32> {
+    #[must_use]
+    pub fn word(self, kind: u16) -> Option<u32> {
         number(self.find(kind))
     }
 
     /// A zero-terminated text.
-    pub(crate) fn text(self, kind: u16) -> Option<&'a str> {
+    #[must_use]
+    pub fn text(self, kind: u16) -> Option<&'a str> {
         let bytes = self.find(kind)?;
         let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
         std::str::from_utf8(&bytes[..end]).ok()
@@ -126,7 +138,8 @@ impl<'a> Iterator for Attributes<'a> {
 }
 
 /// A 32-bit number, if that many bytes are there.
-pub(crate) fn number(bytes: Option<&[u8]>) -> Option<u32> {
+#[must_use]
+pub fn number(bytes: Option<&[u8]>) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes?.try_into().ok()?))
 }
 
