@@ -3,7 +3,7 @@
 //!
 //! - [`delay`]: how long a process was kept from running
 //! - [`root`]: paths resolved inside a root, whatever links lie in it
-//! - [`mount`]: attributes of mounts, by descriptor
+//! - [`mount`]: copies of mounts and their attributes, by descriptor
 //! - [`netlink`]: rtnetlink's messages as bytes, and the socket they go through
 
 pub mod delay;

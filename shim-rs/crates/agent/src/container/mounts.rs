@@ -8,6 +8,10 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use boxlite_linux::mount::{
+    ATIME, Attributes, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, STRICTATIME, attach,
+    clone_tree, set_attributes,
+};
 use boxlite_protocol::plan::Mount;
 use boxlite_protocol::plan::mount::Kind;
 use rustix::fs::{CWD, OFlags};
@@ -17,14 +21,11 @@ use rustix::mount::{MountFlags, MountPropagationFlags};
 use super::copy_up;
 use crate::error::{Fault, Trying};
 use crate::root::{Leaf, Root, by_descriptor};
-use crate::sys::{self, MountAttributes};
-use crate::tree::{MOUNT_ATTR_RDONLY, attach, clone_tree, is_directory};
+use crate::tree::is_directory;
 
 /// The files of /proc a container may have replaced; anything else there would mislead what writes to it.
 const REPLACEABLE: [&str; 8] =
     ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
-
-const MOUNT_ATTR_ATIME: u64 = 0x70;
 
 /// Mounts one entry. Gives back the mount when it is to end read-only but must be filled first.
 pub(crate) fn perform(
@@ -47,9 +48,9 @@ pub(crate) fn perform(
         rustix::mount::mount_change(by_descriptor(&placed), flags).trying(describe)?;
     }
     if mount.recursive_attr != 0 {
-        let clear = if mount.recursive_attr & MOUNT_ATTR_ATIME == 0 { 0 } else { MOUNT_ATTR_ATIME };
-        let attributes = MountAttributes { set: mount.recursive_attr, clear, ..MountAttributes::default() };
-        sys::set_mount_attributes(placed.as_fd(), true, attributes).trying(describe)?;
+        let clear = if mount.recursive_attr & ATIME == 0 { 0 } else { ATIME };
+        let attributes = Attributes { set: mount.recursive_attr, clear, ..Attributes::default() };
+        set_attributes(placed.as_fd(), true, attributes).trying(describe)?;
     }
     Ok(sealed_later.then_some(placed))
 }
@@ -72,7 +73,7 @@ fn bind(root: &Root, mount: &Mount, source: &Path, describe: impl Fn() -> String
     may_cover(&target, &mount.destination)?;
     let attributes = attributes(flags);
     if attributes.set != 0 {
-        sys::set_mount_attributes(tree.as_fd(), false, attributes).trying(&describe)?;
+        set_attributes(tree.as_fd(), false, attributes).trying(&describe)?;
     }
     attach(&tree, &target).trying(&describe)?;
     still_proc(root, &mount.destination)?;
@@ -118,14 +119,14 @@ fn filesystem(
 }
 
 /// MS_* flags as attributes of one mount.
-fn attributes(flags: MountFlags) -> MountAttributes {
+fn attributes(flags: MountFlags) -> Attributes {
     const PAIRS: [(MountFlags, u64); 6] = [
-        (MountFlags::RDONLY, MOUNT_ATTR_RDONLY),
-        (MountFlags::NOSUID, 0x2),
-        (MountFlags::NODEV, 0x4),
-        (MountFlags::NOEXEC, 0x8),
-        (MountFlags::NODIRATIME, 0x80),
-        (MountFlags::from_bits_retain(256), 0x20_0000), // MS_NOSYMFOLLOW
+        (MountFlags::RDONLY, RDONLY),
+        (MountFlags::NOSUID, NOSUID),
+        (MountFlags::NODEV, NODEV),
+        (MountFlags::NOEXEC, NOEXEC),
+        (MountFlags::NODIRATIME, NODIRATIME),
+        (MountFlags::from_bits_retain(256), NOSYMFOLLOW), // MS_NOSYMFOLLOW
     ];
     let mut set = 0;
     for (flag, attribute) in PAIRS {
@@ -135,11 +136,11 @@ fn attributes(flags: MountFlags) -> MountAttributes {
     }
     let mut clear = 0;
     if flags.contains(MountFlags::NOATIME) {
-        (set, clear) = (set | 0x10, MOUNT_ATTR_ATIME);
+        (set, clear) = (set | NOATIME, ATIME);
     } else if flags.contains(MountFlags::STRICTATIME) {
-        (set, clear) = (set | 0x20, MOUNT_ATTR_ATIME);
+        (set, clear) = (set | STRICTATIME, ATIME);
     }
-    MountAttributes { set, clear, ..MountAttributes::default() }
+    Attributes { set, clear, ..Attributes::default() }
 }
 
 pub(crate) fn is_proc(fd: impl AsFd) -> Result<bool, Errno> {
@@ -188,6 +189,6 @@ mod tests {
         assert_eq!(attributes(all).set, 0xf);
         assert_eq!(attributes(MountFlags::BIND).set, 0);
         let quiet = attributes(MountFlags::NOATIME);
-        assert_eq!((quiet.set, quiet.clear), (0x10, MOUNT_ATTR_ATIME));
+        assert_eq!((quiet.set, quiet.clear), (0x10, 0x70));
     }
 }

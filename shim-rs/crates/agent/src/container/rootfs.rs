@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
+use boxlite_linux::mount::{attach, clone_tree};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 use crate::error::{Fault, Trying};
 use crate::root::Root;
-use crate::tree::{attach, clone_tree};
 
 /// Puts a copy of the mount `path` lies on over `path`, in this namespace only: a root must be a mount.
 pub(crate) fn take(path: &Path) -> Result<Root, Fault> {

@@ -7,6 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use boxlite_linux::mount::{attach, clone_tree};
 use boxlite_protocol::plan::Process;
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
@@ -14,7 +15,6 @@ use rustix::termios::Winsize;
 
 use crate::error::{Fault, Trying};
 use crate::root::{Leaf, Root};
-use crate::tree::{attach, clone_tree};
 
 const DEVPTS_SUPER_MAGIC: rustix::fs::FsWord = 0x1cd1;
 

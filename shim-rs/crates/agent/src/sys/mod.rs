@@ -50,41 +50,6 @@ pub(crate) fn close_on_exec_from(first: c_uint) -> io::Result<()> {
     Ok(())
 }
 
-/// `struct mount_attr` of mount_setattr(2).
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct MountAttributes {
-    /// MOUNT_ATTR_* to set.
-    pub set: u64,
-    /// MOUNT_ATTR_* to clear first.
-    pub clear: u64,
-    /// MS_SHARED, ... or 0.
-    pub propagation: u64,
-    /// User namespace for an id-mapped mount; unused.
-    pub user_namespace: u64,
-}
-
-/// mount_setattr(2) on the mount `fd` is the root of, and with `recursive` on all below it.
-pub(crate) fn set_mount_attributes(
-    fd: BorrowedFd<'_>,
-    recursive: bool,
-    attributes: MountAttributes,
-) -> io::Result<()> {
-    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the structure outlives the call and its size is given.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            fd.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const attributes,
-            size_of::<MountAttributes>(),
-        )
-    })?;
-    Ok(())
-}
-
 /// `struct rlimit64` of prlimit64(2), for this process. `resource` is a RLIMIT_*.
 pub(crate) fn limit(resource: u32, soft: u64, hard: u64) -> io::Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The words of a mount's `options`, as mount(8) and the OCI runtime specification define them, in the kernel's terms.
 
+use boxlite_linux::mount::{
+    ATIME, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, STRICTATIME,
+};
+
 use super::refusal::Refusal;
 
 // linux/mount.h
@@ -26,17 +30,6 @@ const MS_RELATIME: u64 = 1 << 21;
 const MS_I_VERSION: u64 = 1 << 23;
 const MS_STRICTATIME: u64 = 1 << 24;
 const MS_LAZYTIME: u64 = 1 << 25;
-
-pub(super) const ATTR_RDONLY: u64 = 1;
-const ATTR_NOSUID: u64 = 1 << 1;
-const ATTR_NODEV: u64 = 1 << 2;
-const ATTR_NOEXEC: u64 = 1 << 3;
-/// The access time settings are a number in these bits, not flags.
-const ATTR_ATIME: u64 = 0x70;
-const ATTR_NOATIME: u64 = 0x10;
-const ATTR_STRICTATIME: u64 = 0x20;
-const ATTR_NODIRATIME: u64 = 0x80;
-const ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
 
 /// A flag that a word sets (true) or clears.
 const FLAGS: &[(&str, bool, u64)] = &[
@@ -77,24 +70,24 @@ const FLAGS: &[(&str, bool, u64)] = &[
 
 /// A recursive attribute that a word puts in place of the bits of the mask.
 const ATTRIBUTES: &[(&str, u64, u64)] = &[
-    ("ratime", ATTR_ATIME, 0),
-    ("rdev", ATTR_NODEV, 0),
-    ("rdiratime", ATTR_NODIRATIME, 0),
-    ("rexec", ATTR_NOEXEC, 0),
-    ("rnoatime", ATTR_ATIME, ATTR_NOATIME),
-    ("rnodev", ATTR_NODEV, ATTR_NODEV),
-    ("rnodiratime", ATTR_NODIRATIME, ATTR_NODIRATIME),
-    ("rnoexec", ATTR_NOEXEC, ATTR_NOEXEC),
-    ("rnorelatime", ATTR_ATIME, 0),
-    ("rnostrictatime", ATTR_ATIME, 0),
-    ("rnosuid", ATTR_NOSUID, ATTR_NOSUID),
-    ("rnosymfollow", ATTR_NOSYMFOLLOW, ATTR_NOSYMFOLLOW),
-    ("rrelatime", ATTR_ATIME, 0),
-    ("rro", ATTR_RDONLY, ATTR_RDONLY),
-    ("rrw", ATTR_RDONLY, 0),
-    ("rstrictatime", ATTR_ATIME, ATTR_STRICTATIME),
-    ("rsuid", ATTR_NOSUID, 0),
-    ("rsymfollow", ATTR_NOSYMFOLLOW, 0),
+    ("ratime", ATIME, 0),
+    ("rdev", NODEV, 0),
+    ("rdiratime", NODIRATIME, 0),
+    ("rexec", NOEXEC, 0),
+    ("rnoatime", ATIME, NOATIME),
+    ("rnodev", NODEV, NODEV),
+    ("rnodiratime", NODIRATIME, NODIRATIME),
+    ("rnoexec", NOEXEC, NOEXEC),
+    ("rnorelatime", ATIME, 0),
+    ("rnostrictatime", ATIME, 0),
+    ("rnosuid", NOSUID, NOSUID),
+    ("rnosymfollow", NOSYMFOLLOW, NOSYMFOLLOW),
+    ("rrelatime", ATIME, 0),
+    ("rro", RDONLY, RDONLY),
+    ("rrw", RDONLY, 0),
+    ("rstrictatime", ATIME, STRICTATIME),
+    ("rsuid", NOSUID, 0),
+    ("rsymfollow", NOSYMFOLLOW, 0),
 ];
 
 /// What the options of one mount come to.
@@ -179,7 +172,7 @@ mod tests {
         assert_eq!(words(&["ro", "rw"]).unwrap().flags, 0);
         assert_eq!(words(&["rw", "ro", "nosuid"]).unwrap().flags, MS_RDONLY | MS_NOSUID);
         assert_eq!(words(&["rro", "rrw"]).unwrap().recursive_attr, 0);
-        assert_eq!(words(&["rnoatime", "rstrictatime"]).unwrap().recursive_attr, ATTR_STRICTATIME);
+        assert_eq!(words(&["rnoatime", "rstrictatime"]).unwrap().recursive_attr, STRICTATIME);
     }
 
     #[test]

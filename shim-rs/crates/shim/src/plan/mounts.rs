@@ -5,11 +5,12 @@
 
 use std::path::{Path, PathBuf};
 
+use boxlite_linux::mount::RDONLY;
 use boxlite_protocol::plan::{self, mount::Kind};
 use boxlite_protocol::relay::FIRST_SOCKET;
 use oci_spec::runtime::Mount;
 
-use super::mount_options::{self, ATTR_RDONLY, MS_BIND, MS_RDONLY, MS_REC, Options};
+use super::mount_options::{self, MS_BIND, MS_RDONLY, MS_REC, Options};
 use super::refusal::Refusal;
 use super::{FileKind, HostFacts, SocketFacts, devices, spec};
 
@@ -159,7 +160,7 @@ impl Mounts {
     /// The name of a new item of the share.
     fn share(&mut self, id: &str, source: PathBuf, flags: u64, options: &Options) -> String {
         let name = format!("{id}/m{}", self.share.len());
-        let readonly_recursive = options.recursive_attr & ATTR_RDONLY != 0;
+        let readonly_recursive = options.recursive_attr & RDONLY != 0;
         self.share.push(ShareItem {
             name: name.clone(),
             source,

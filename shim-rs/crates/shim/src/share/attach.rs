@@ -6,9 +6,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use boxlite_linux::mount::{attach, clone_tree};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
 
 use super::ShareError;
 use super::prepare::Detached;
@@ -27,10 +27,8 @@ pub(super) struct Root {
 impl Root {
     /// The share whose tmpfs `attached` is the root of.
     pub(super) fn over(attached: OwnedFd) -> Result<Self, ShareError> {
-        let flags =
-            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-        let writable = rustix::mount::open_tree(&attached, "", flags)
-            .map_err(ShareError::host("open the share for names"))?;
+        let writable =
+            clone_tree(&attached, "", false).map_err(ShareError::host("open the share for names"))?;
         sys::change_mount(writable.as_fd(), Change::Writable)
             .map_err(ShareError::host("open the share for names"))?;
         sys::change_mount(attached.as_fd(), Change::ReadOnly)
@@ -46,9 +44,7 @@ impl Root {
         let target =
             rustix::fs::openat2(&self.attached, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
                 .map_err(ShareError::host("open a place in the share"))?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        rustix::mount::move_mount(&detached.mount, "", &target, "", flags)
-            .map_err(ShareError::host("put a mount into the share"))
+        attach(&detached.mount, &target).map_err(ShareError::host("put a mount into the share"))
     }
 
     fn make(&self, name: &str, directory: bool) -> Result<(), ShareError> {

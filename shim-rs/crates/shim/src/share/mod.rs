@@ -43,7 +43,7 @@ use rustix::thread::{LinkNameSpaceType, ThreadNameSpaceType};
 pub use error::ShareError;
 
 use attach::Root;
-use prepare::{Detached, Stage};
+use prepare::{Detached, Stage, through};
 
 /// The share's own directories: a place per mount and little else. It is read-only for the guest besides.
 const TMPFS: &std::ffi::CStr = c"mode=0700,size=64k,nr_inodes=4096";
@@ -205,7 +205,7 @@ fn fill(directory: &Path, mounts: &[ShareMount]) -> Result<(), ShareError> {
     let prepared = prepare_all(directory, mounts)?;
     let stage = Stage::open(directory)?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
-    rustix::mount::mount("boxlite", stage.mountpoint(), "tmpfs", flags, TMPFS)
+    rustix::mount::mount("boxlite", through(stage.mountpoint()), "tmpfs", flags, TMPFS)
         .map_err(ShareError::host("mount the share's directory"))?;
     let root = Root::over(stage.top().map_err(ShareError::host("open the share's directory"))?)?;
     attach_all(&root, mounts, &prepared)

@@ -8,8 +8,9 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use boxlite_linux::mount::{attach, clone_path, clone_tree};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::mount::UnmountFlags;
 
 use super::options;
 use super::sys::{self, Change};
@@ -45,9 +46,9 @@ impl Stage {
         Ok(Self { parent, name: name.to_owned(), bare })
     }
 
-    /// A path of the directory itself, below anything mounted on it.
-    pub(super) fn mountpoint(&self) -> PathBuf {
-        through(&self.bare)
+    /// The directory itself, below anything mounted on it.
+    pub(super) fn mountpoint(&self) -> &OwnedFd {
+        &self.bare
     }
 
     /// What is mounted on the directory now.
@@ -65,7 +66,7 @@ pub(super) fn through(fd: &OwnedFd) -> PathBuf {
 /// Makes the mount for `shared`.
 pub(super) fn prepare(shared: &ShareMount, stage: &Stage) -> Result<Detached, ShareError> {
     let mount = match &shared.source {
-        Source::Path(path) => clone_tree(path, shared.recursive)
+        Source::Path(path) => clone_path(path, shared.recursive)
             .map_err(|errno| ShareError::Source { path: path.clone(), source: errno.into() })?,
         Source::Mounts(mounts) => assemble(mounts, &shared.name, stage)?,
     };
@@ -74,14 +75,6 @@ pub(super) fn prepare(shared: &ShareMount, stage: &Stage) -> Result<Detached, Sh
         .map_err(ShareError::host("seal a mount"))?;
     let stat = rustix::fs::fstat(&mount).map_err(ShareError::host("inspect a mount"))?;
     Ok(Detached { mount, directory: FileType::from_raw_mode(stat.st_mode).is_dir() })
-}
-
-fn clone_tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    rustix::mount::open_tree(CWD, path, flags)
 }
 
 /// Carries out an engine's list of mounts on the stage, and takes the result from there.
@@ -97,12 +90,8 @@ fn assemble(mounts: &[Mount], name: &str, stage: &Stage) -> Result<OwnedFd, Shar
         Ok(())
     });
     let taken = result.and_then(|()| {
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE
-            | OpenTreeFlags::AT_EMPTY_PATH;
         let top = stage.top().map_err(ShareError::host("open a mount"))?;
-        rustix::mount::open_tree(&top, "", flags).map_err(ShareError::host("detach a mount"))
+        clone_tree(&top, "", true).map_err(ShareError::host("detach a mount"))
     });
     let path = through(&stage.parent).join(&stage.name);
     for _ in 0..stacked {
@@ -118,23 +107,20 @@ fn one(mount: &Mount, name: &str, stage: &Stage, first: bool) -> Result<(), Shar
         name: name.to_owned(),
         source,
     };
-    // Kept open while its path is used.
     let within;
     let target = if first && mount.target.is_empty() {
         stage.mountpoint()
     } else {
         within = inside(stage, &mount.target).map_err(|errno| failed(errno.into()))?;
-        through(&within)
+        &within
     };
     if let Some(call) = options::bind(&mount.fstype, &mount.options) {
         let source = Path::new(&mount.source);
-        let tree = clone_tree(source, call.recursive)
+        let tree = clone_path(source, call.recursive)
             .map_err(|errno| ShareError::Source { path: source.to_owned(), source: errno.into() })?;
         sys::change_mount(tree.as_fd(), Change::Seal { readonly: call.readonly, recursive: false })
             .map_err(ShareError::host("seal a mount"))?;
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
-        return rustix::mount::move_mount(&tree, "", CWD, &target, flags)
-            .map_err(|errno| failed(errno.into()));
+        return attach(&tree, target).map_err(|errno| failed(errno.into()));
     }
     let call = options::mount_call(&mount.options)?;
     if let Some(directory) = &call.directory {
@@ -144,7 +130,8 @@ fn one(mount: &Mount, name: &str, stage: &Stage, first: bool) -> Result<(), Shar
     }
     // Names relative to that directory are looked up by mount(2) alone: sources are absolute.
     let data = CString::new(call.data).map_err(|error| failed(error.into()))?;
-    rustix::mount::mount(mount.source.as_str(), &target, mount.fstype.as_str(), call.flags, data.as_c_str())
+    let target = through(target);
+    rustix::mount::mount(mount.source.as_str(), target, mount.fstype.as_str(), call.flags, data.as_c_str())
         .map_err(|errno| failed(errno.into()))
 }
 

@@ -67,7 +67,7 @@ fn a_bind_becomes_an_item_of_the_share() {
 fn rro_is_read_only_all_the_way_down() {
     let (made, _) = one(mount("none", "/dir", "/data", &["rbind", "rro"])).unwrap();
     assert!(made.share[0].readonly && made.share[0].readonly_recursive);
-    assert_eq!(made.plan[0].recursive_attr, ATTR_RDONLY);
+    assert_eq!(made.plan[0].recursive_attr, RDONLY);
 }
 
 #[test]
