@@ -13,7 +13,7 @@ import pytest
 ALLOWED: dict[str, set[str]] = {
     "linux": set(),
     "protocol": set(),
-    "vmm": set(),
+    "vmm": {"boxlite-linux"},
     "net": {"boxlite-linux"},
     "agent": {"boxlite-linux", "boxlite-protocol"},
     "shim": {"boxlite-linux", "boxlite-protocol", "boxlite-vmm", "boxlite-net"},

@@ -7,7 +7,7 @@
 //! Owns the agent's handles on it: pidfd, terminal, the release. `ended` comes from the reaper; `done` from whoever
 //! supervises it, and is what a Wait is answered with.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::pipe::PipeFlags;
@@ -81,7 +81,7 @@ impl Born {
             Ok((terminal, pumps)) => Ok((self.into_running(terminal), pumps)),
             Err(error) => {
                 // Its report is the reason; that it can be killed no more only means that it ended by itself.
-                let _ = sys::signal(self.pidfd.as_fd(), libc::SIGKILL);
+                let _ = boxlite_linux::process::kill(&self.pidfd);
                 let _ = (&mut self.exit).await;
                 Err(error)
             }
@@ -151,7 +151,7 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, signal: i32) -> Result<(), AgentError> {
-        sys::signal(self.pidfd.as_fd(), signal).map_err(|error| match error.raw_os_error() {
+        boxlite_linux::process::signal(&self.pidfd, signal).map_err(|error| match error.raw_os_error() {
             Some(libc::ESRCH) => AgentError::Finished,
             _ => Fault::system("signal", error).into(),
         })

@@ -2,6 +2,7 @@
 //! What Linux offers and no crate wraps, for host and guest alike. No policy: callers decide.
 //!
 //! - [`delay`]: how long a process was kept from running
+//! - [`process`]: another process's state and start time, and its pidfd
 //! - [`root`]: paths resolved inside a root, whatever links lie in it
 //! - [`mount`]: copies of mounts and their attributes, by descriptor
 //! - [`netlink`]: rtnetlink's messages as bytes, and the socket they go through
@@ -9,4 +10,5 @@
 pub mod delay;
 pub mod mount;
 pub mod netlink;
+pub mod process;
 pub mod root;

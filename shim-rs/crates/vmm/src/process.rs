@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+use boxlite_linux::process::stat;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -100,7 +101,7 @@ impl Process {
         let open = || {
             let pid = Pid::from_child(&child);
             let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
-            Ok((pid, start_time(pid)?, watched(pidfd)?))
+            Ok((pid, stat(child.id())?.start_time, watched(pidfd)?))
         };
         let (pid, start_time, pidfd) = match open() {
             Ok(opened) => opened,
@@ -138,8 +139,8 @@ impl Process {
 
     /// Sends SIGKILL. Harmless when the process has ended.
     pub fn kill(&self) {
-        // ESRCH: it has ended. Nothing else can happen with a pidfd of a child and a valid signal.
-        let _ = rustix::process::pidfd_send_signal(self.pidfd.get_ref(), Signal::KILL);
+        // Nothing can happen with a pidfd of a child and a valid signal.
+        let _ = boxlite_linux::process::kill(self.pidfd.get_ref());
     }
 
     /// Resolves when the process has ended and was reaped; at once if that has happened. Many may wait.
@@ -226,15 +227,6 @@ fn exit_of(status: &WaitIdStatus) -> ProcessExit {
         (None, Some(signal)) => ProcessExit::Signal(signal),
         (None, None) => ProcessExit::Unknown,
     }
-}
-
-fn start_time(pid: Pid) -> io::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))?;
-    // The second field, the command's name, may hold blanks and parentheses: count from the last one.
-    let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
-    fields
-        .and_then(|mut fields| fields.nth(19)?.parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no start time in the process state"))
 }
 
 #[cfg(test)]

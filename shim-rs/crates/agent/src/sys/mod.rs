@@ -22,9 +22,7 @@ pub(crate) use filters::{
     load_device_program,
 };
 pub(crate) use memory::touch_free;
-pub(crate) use signals::{
-    IoSignals, child_signals, default_signals, kill, notice_all_signals, signal, wait_for_io,
-};
+pub(crate) use signals::{IoSignals, child_signals, default_signals, kill, notice_all_signals, wait_for_io};
 
 fn check(result: c_long) -> io::Result<c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use libc::{c_int, c_void};
+use libc::c_int;
 
 use super::{check, check_int};
 
@@ -82,14 +82,6 @@ pub(crate) fn wait_for_io() {
     let set = signal_set(libc::SIGIO);
     // SAFETY: the set is valid; an interruption only means to look again.
     unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) };
-}
-
-/// pidfd_send_signal(2); any number, real-time ones too.
-pub(crate) fn signal(pidfd: BorrowedFd<'_>, signal: c_int) -> io::Result<()> {
-    let none: *const c_void = std::ptr::null();
-    // SAFETY: the kernel reads no memory of ours.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, none, 0) })?;
-    Ok(())
 }
 
 /// kill(2).

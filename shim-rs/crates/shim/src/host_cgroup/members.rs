@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use boxlite_linux::process::{self, ended_within};
+use rustix::process::Pid;
 
 use super::directory::Directory;
 
@@ -34,7 +34,7 @@ fn kill_once(path: &Path) -> Vec<OwnedFd> {
     let members = pids(path);
     let opened = members.iter().filter(|pid| **pid != own).filter_map(open);
     // A dead one is a member for a moment longer.
-    let opened: Vec<_> = opened.filter(|(_, pidfd)| !wait_one(pidfd, Timespec::default())).collect();
+    let opened: Vec<_> = opened.filter(|(_, pidfd)| !wait_one(pidfd, Duration::ZERO)).collect();
     if opened.is_empty() {
         return Vec::new();
     }
@@ -50,13 +50,11 @@ fn kill_once(path: &Path) -> Vec<OwnedFd> {
 
 fn open(pid: &Pid) -> Option<(Pid, OwnedFd)> {
     // Fails for one that has ended.
-    pidfd_open(*pid, PidfdFlags::empty()).ok().map(|pidfd| (*pid, pidfd))
+    process::open(*pid).ok().map(|pidfd| (*pid, pidfd))
 }
 
 fn send_kill(pidfd: &OwnedFd) {
-    if let Err(error) = pidfd_send_signal(pidfd, Signal::KILL)
-        && error != rustix::io::Errno::SRCH
-    {
+    if let Err(error) = process::kill(pidfd) {
         tracing::warn!(%error, "a member of the container's cgroup cannot be killed");
     }
 }
@@ -70,20 +68,16 @@ pub(super) fn wait_for(path: &Path, deadline: Instant) -> bool {
 
 fn wait(ending: &[OwnedFd], deadline: Instant) {
     for pidfd in ending {
-        let left = deadline.saturating_duration_since(Instant::now());
-        wait_one(pidfd, Timespec::try_from(left).unwrap_or_default());
+        wait_one(pidfd, deadline.saturating_duration_since(Instant::now()));
     }
 }
 
 /// True if the process has ended within that time.
-fn wait_one(pidfd: &OwnedFd, left: Timespec) -> bool {
-    match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)) {
-        Ok(ended) => ended > 0,
-        Err(error) => {
-            tracing::debug!(%error, "a member of the cgroup cannot be waited for");
-            false
-        }
-    }
+fn wait_one(pidfd: &OwnedFd, left: Duration) -> bool {
+    ended_within(pidfd, left).unwrap_or_else(|error| {
+        tracing::debug!(%error, "a member of the cgroup cannot be waited for");
+        false
+    })
 }
 
 /// Those that this process can see; none of a cgroup that is gone.

@@ -93,7 +93,18 @@ async fn complaints_are_kept() {
 #[tokio::test]
 async fn the_start_time_is_that_of_proc() {
     let process = shell("exec sleep 60");
-    let pid = Pid::from_raw(i32::try_from(process.pid()).expect("pid")).expect("pid");
-    assert_eq!(process.start_time(), start_time(pid).expect("stat"));
+    assert_eq!(process.start_time(), stat(process.pid()).expect("stat").start_time);
+    assert!(process.start_time() > 0);
+}
+
+/// The kernel keeps 15 bytes of a name, wherever they end.
+#[tokio::test]
+async fn a_child_is_watched_whose_name_the_kernel_cut_within_a_character() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = directory.path().join(format!("{}\u{e9}", "x".repeat(14)));
+    std::os::unix::fs::symlink("/bin/sleep", &program).expect("link");
+    let mut command = Command::new(program);
+    command.arg("60");
+    let process = Process::spawn(command).expect("spawn");
     assert!(process.start_time() > 0);
 }

@@ -60,12 +60,6 @@ impl ProcessRecord {
 
 /// None for a process that is gone or a zombie.
 fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything, so count from the last one.
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ');
-    if matches!(fields.next(), Some("Z" | "X")) {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
+    let stat = boxlite_linux::process::stat(pid).ok()?;
+    (!stat.ended()).then_some(stat.start_time)
 }
