@@ -7,6 +7,10 @@
 
 use std::net::Ipv4Addr;
 
+use boxlite_linux::bpf::extended::{
+    EXIT, JNE32_IMM, LDX_MEM_W, MOV32_IMM, MOV64_IMM, STX_MEM_W, instruction,
+};
+
 /// Where in a socket's life a program decides; `BPF_CGROUP_*` of `enum bpf_attach_type`, linux/bpf.h.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
@@ -38,24 +42,18 @@ fn replace_port(address: Ipv4Addr, from: u16, to: u16) -> Vec<u8> {
     const IP: i16 = 4;
     const PORT: i16 = 24;
     let port = |number: u16| i32::from(number.to_be());
-    let program: [(u8, u8, u8, i16, i32); 8] = [
-        (0xb7, 0, 0, 0, 1),                                    // r0 = 1: go on
-        (0x61, 2, 1, IP, 0),                                   // w2 = user_ip4
-        (0x56, 2, 0, 4, i32::from_ne_bytes(address.octets())), // if w2 != address: the end
-        (0x61, 2, 1, PORT, 0),                                 // w2 = user_port
-        (0x56, 2, 0, 2, port(from)),                           // if w2 != from: the end
-        (0xb4, 2, 0, 0, port(to)),                             // w2 = to
-        (0x63, 1, 2, PORT, 0),                                 // user_port = w2
-        (0x95, 0, 0, 0, 0),                                    // the end
+    let ip = i32::from_ne_bytes(address.octets());
+    let program = [
+        instruction(MOV64_IMM, 0, 0, 0, 1),          // r0 = 1: go on
+        instruction(LDX_MEM_W, 2, 1, IP, 0),         // w2 = user_ip4
+        instruction(JNE32_IMM, 2, 0, 4, ip),         // if w2 != address: the end
+        instruction(LDX_MEM_W, 2, 1, PORT, 0),       // w2 = user_port
+        instruction(JNE32_IMM, 2, 0, 2, port(from)), // if w2 != from: the end
+        instruction(MOV32_IMM, 2, 0, 0, port(to)),   // w2 = to
+        instruction(STX_MEM_W, 1, 2, PORT, 0),       // user_port = w2
+        instruction(EXIT, 0, 0, 0, 0),               // the end
     ];
-    program.iter().flat_map(|&instruction| encode(instruction)).collect()
-}
-
-fn encode((code, to, from, offset, value): (u8, u8, u8, i16, i32)) -> [u8; 8] {
-    let mut bytes = [code, to | from << 4, 0, 0, 0, 0, 0, 0];
-    bytes[2..4].copy_from_slice(&offset.to_ne_bytes());
-    bytes[4..].copy_from_slice(&value.to_ne_bytes());
-    bytes
+    program.concat()
 }
 
 #[cfg(test)]
@@ -76,15 +74,15 @@ mod tests {
             let word = usize::try_from(offset / 4).unwrap();
             at += 1;
             match instruction[0] {
-                0xb7 | 0xb4 => registers[to] = value,
-                0x61 => {
+                MOV64_IMM | MOV32_IMM => registers[to] = value,
+                LDX_MEM_W => {
                     assert_eq!(from, 1, "only the context is read");
                     registers[to] = context[word];
                 }
-                0x56 if registers[to] != value => at += usize::try_from(offset).unwrap(),
-                0x56 => {}
-                0x63 => context[word] = registers[from],
-                0x95 => return (registers[0], u16::from_be(u16::try_from(context[6]).unwrap())),
+                JNE32_IMM if registers[to] != value => at += usize::try_from(offset).unwrap(),
+                JNE32_IMM => {}
+                STX_MEM_W => context[word] = registers[from],
+                EXIT => return (registers[0], u16::from_be(u16::try_from(context[6]).unwrap())),
                 other => panic!("instruction {other:#x}"),
             }
         }

@@ -7,6 +7,10 @@
 //! not yet decided: an allowing rule takes its kinds out and ends with yes when none is left, a denying one ends with
 //! no when one of its kinds is left. Engines repeat themselves: a rule that decides nothing is left out.
 
+use boxlite_linux::bpf::Instruction;
+use boxlite_linux::bpf::extended::{
+    AND64_IMM, EXIT, JEQ_IMM, JNE_IMM, LDX_MEM_W, MOV64_IMM, MOV64_REG, RSH64_IMM, instruction,
+};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType as Type};
 
 use super::refusal::Refusal;
@@ -15,15 +19,7 @@ use super::refusal::Refusal;
 /// a few megabytes; a host has a few hundred devices.
 const MAX_RULES: usize = 4096;
 
-// linux/bpf.h, linux/bpf_common.h
-const BPF_LDX_MEM_W: u8 = 0x61;
-const BPF_MOV64_REG: u8 = 0xbf;
-const BPF_MOV64_IMM: u8 = 0xb7;
-const BPF_AND64_IMM: u8 = 0x57;
-const BPF_RSH64_IMM: u8 = 0x77;
-const BPF_JEQ_IMM: u8 = 0x15;
-const BPF_JNE_IMM: u8 = 0x55;
-const BPF_EXIT: u8 = 0x95;
+// linux/bpf.h
 const DEVCG_MKNOD: i32 = 1;
 const DEVCG_READ: i32 = 2;
 const DEVCG_WRITE: i32 = 4;
@@ -135,12 +131,12 @@ fn rule(rule: &LinuxDeviceCgroup) -> Result<Rule, Refusal> {
 fn assemble(rules: &[Rule]) -> Vec<u8> {
     // r1 is struct bpf_cgroup_dev_ctx: type and access in one word, major, minor.
     let mut program = vec![
-        instruction(BPF_LDX_MEM_W, 2, 1, 0, 0),
-        instruction(BPF_MOV64_REG, 3, 2, 0, 0),
-        instruction(BPF_AND64_IMM, 2, 0, 0, 0xffff),
-        instruction(BPF_RSH64_IMM, 3, 0, 0, 16),
-        instruction(BPF_LDX_MEM_W, 4, 1, 4, 0),
-        instruction(BPF_LDX_MEM_W, 5, 1, 8, 0),
+        instruction(LDX_MEM_W, 2, 1, 0, 0),
+        instruction(MOV64_REG, 3, 2, 0, 0),
+        instruction(AND64_IMM, 2, 0, 0, 0xffff),
+        instruction(RSH64_IMM, 3, 0, 0, 16),
+        instruction(LDX_MEM_W, 4, 1, 4, 0),
+        instruction(LDX_MEM_W, 5, 1, 8, 0),
     ];
     let (walked, otherwise) = walk(rules);
     program.extend(walked.into_iter().flat_map(decide));
@@ -168,15 +164,15 @@ fn walk(rules: &[Rule]) -> (Vec<&Rule>, bool) {
     (walked, otherwise)
 }
 
-fn decide(rule: &Rule) -> Vec<[u8; 8]> {
+fn decide(rule: &Rule) -> Vec<Instruction> {
     let mut body = Vec::with_capacity(4);
     if rule.allow {
-        body.push(instruction(BPF_AND64_IMM, 3, 0, 0, !rule.access));
-        body.push(instruction(BPF_JNE_IMM, 3, 0, 2, 0));
+        body.push(instruction(AND64_IMM, 3, 0, 0, !rule.access));
+        body.push(instruction(JNE_IMM, 3, 0, 2, 0));
     } else {
-        body.push(instruction(BPF_MOV64_REG, 6, 3, 0, 0));
-        body.push(instruction(BPF_AND64_IMM, 6, 0, 0, rule.access));
-        body.push(instruction(BPF_JEQ_IMM, 6, 0, 2, 0));
+        body.push(instruction(MOV64_REG, 6, 3, 0, 0));
+        body.push(instruction(AND64_IMM, 6, 0, 0, rule.access));
+        body.push(instruction(JEQ_IMM, 6, 0, 2, 0));
     }
     body.extend(answer(rule.allow));
     let tests = [(2, rule.kind), (4, rule.major), (5, rule.minor)];
@@ -185,23 +181,14 @@ fn decide(rule: &Rule) -> Vec<[u8; 8]> {
     for (at, (register, value)) in tests.iter().enumerate() {
         // Over the tests that follow and the body: eight instructions at most.
         let over = i16::try_from(tests.len() - at - 1 + body.len()).unwrap_or(0);
-        code.push(instruction(BPF_JNE_IMM, *register, 0, over, *value));
+        code.push(instruction(JNE_IMM, *register, 0, over, *value));
     }
     code.extend(body);
     code
 }
 
-fn answer(allow: bool) -> [[u8; 8]; 2] {
-    [instruction(BPF_MOV64_IMM, 0, 0, 0, i32::from(allow)), instruction(BPF_EXIT, 0, 0, 0, 0)]
-}
-
-/// struct bpf_insn; the guest has the host's byte order.
-fn instruction(code: u8, destination: u8, source: u8, offset: i16, immediate: i32) -> [u8; 8] {
-    let [o0, o1] = offset.to_ne_bytes();
-    let [i0, i1, i2, i3] = immediate.to_ne_bytes();
-    let registers =
-        if cfg!(target_endian = "little") { source << 4 | destination } else { destination << 4 | source };
-    [code, registers, o0, o1, i0, i1, i2, i3]
+fn answer(allow: bool) -> [Instruction; 2] {
+    [instruction(MOV64_IMM, 0, 0, 0, i32::from(allow)), instruction(EXIT, 0, 0, 0, 0)]
 }
 
 #[cfg(test)]

@@ -19,21 +19,21 @@ fn run(program: &[u8], kind: i32, access: i32, major: u32, minor: u32) -> bool {
         let value = registers[destination];
         at += 1;
         match code[0] {
-            BPF_LDX_MEM_W => {
+            LDX_MEM_W => {
                 assert_eq!(source, 1, "only the context is read");
                 registers[destination] = Some(u64::from(context[usize::try_from(offset).unwrap() / 4]));
             }
-            BPF_MOV64_REG => registers[destination] = Some(registers[source].unwrap()),
-            BPF_MOV64_IMM => registers[destination] = Some(immediate),
-            BPF_AND64_IMM => registers[destination] = Some(value.unwrap() & immediate),
-            BPF_RSH64_IMM => registers[destination] = Some(value.unwrap() >> immediate),
-            BPF_JEQ_IMM | BPF_JNE_IMM => {
+            MOV64_REG => registers[destination] = Some(registers[source].unwrap()),
+            MOV64_IMM => registers[destination] = Some(immediate),
+            AND64_IMM => registers[destination] = Some(value.unwrap() & immediate),
+            RSH64_IMM => registers[destination] = Some(value.unwrap() >> immediate),
+            JEQ_IMM | JNE_IMM => {
                 assert!(offset > 0, "only forward jumps");
-                if (value.unwrap() == immediate) == (code[0] == BPF_JEQ_IMM) {
+                if (value.unwrap() == immediate) == (code[0] == JEQ_IMM) {
                     at += usize::try_from(offset).unwrap();
                 }
             }
-            BPF_EXIT => return registers[0].unwrap() == 1,
+            EXIT => return registers[0].unwrap() == 1,
             other => panic!("unknown instruction {other:#x}"),
         }
     }
