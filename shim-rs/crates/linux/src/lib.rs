@@ -3,10 +3,11 @@
 //!
 //! - [`bpf`]: instructions of seccomp filters and of programs for cgroups
 //! - [`delay`]: how long a process was kept from running
-//! - [`process`]: another process's state and start time, and its pidfd
-//! - [`root`]: paths resolved inside a root, whatever links lie in it
 //! - [`mount`]: copies of mounts and their attributes, by descriptor
 //! - [`netlink`]: rtnetlink's messages as bytes, and the socket they go through
+//! - [`process`]: another process's state and start time, and its pidfd
+//! - [`root`]: paths resolved inside a root, whatever links lie in it
+//! - [`text`]: what others wrote, without control characters
 
 pub mod bpf;
 pub mod delay;
@@ -14,3 +15,4 @@ pub mod mount;
 pub mod netlink;
 pub mod process;
 pub mod root;
+pub mod text;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use boxlite_linux::text::one_line;
 use oci_spec::runtime::Hook;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -210,9 +211,8 @@ fn quote(file: &mut File) -> String {
     if let Err(error) = read {
         return format!("(its standard error cannot be read: {error})");
     }
-    let text = String::from_utf8_lossy(&bytes);
-    let words: Vec<_> =
-        text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty()).collect();
+    let text = one_line(&String::from_utf8_lossy(&bytes), usize::MAX);
+    let words: Vec<_> = text.split_whitespace().collect();
     if words.is_empty() { "(it said nothing on standard error)".into() } else { words.join(" ") }
 }
 

@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+pub(crate) use boxlite_linux::text::printable;
 use tokio::{io::AsyncReadExt, net::unix::pipe, sync::watch};
 
 /// Bytes of a program's stderr that are kept.
@@ -161,12 +162,6 @@ impl Tail {
     }
 }
 
-/// Text safe for a log or a terminal: control characters but line breaks and tabs are gone.
-pub(crate) fn printable(bytes: &[u8]) -> String {
-    let keep = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
-    String::from_utf8_lossy(bytes).chars().filter(keep).collect()
-}
-
 /// Takes a lock whose data stays sound when a holder panics, as all here do.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -198,11 +193,6 @@ mod tests {
         tail.push(b"first line\nsecond\nthird");
         assert_eq!(tail.text(10), "third");
         assert_eq!(tail.text(64), "first line\nsecond\nthird");
-    }
-
-    #[test]
-    fn control_characters_are_stripped() {
-        assert_eq!(printable(b"a\x1b[31mred\x07\r\n\tb\xc2\x9bc"), "a[31mred\n\tbc");
     }
 
     #[tokio::test]

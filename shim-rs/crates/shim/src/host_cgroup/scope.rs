@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use boxlite_linux::text::one_line;
 use serde::{Deserialize, Serialize};
 
 use super::CgroupError;
@@ -109,7 +110,7 @@ impl Scope {
         if output.status.success() {
             return Ok(());
         }
-        let answer = String::from_utf8_lossy(&output.stderr).replace(char::is_control, " ").trim().to_owned();
+        let answer = one_line(&String::from_utf8_lossy(&output.stderr), usize::MAX).trim().to_owned();
         Err(CgroupError::Scope { scope: self.name.clone(), answer })
     }
 }
