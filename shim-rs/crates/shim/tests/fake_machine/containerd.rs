@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use super::bundle::Bundle;
 use super::events::Recorder;
 use super::fifo::{self, Fifos, Reader};
+use super::liar::Liar;
 use super::machine::{FakeHost, Kind};
 use super::process::Process;
 use super::{PATIENCE, require_root};
@@ -71,11 +72,20 @@ impl Shim {
     }
 
     pub async fn with(kind: Kind) -> Self {
+        Self::on(FakeHost::new(kind)).await
+    }
+
+    /// A shim whose guests are `liar`.
+    pub async fn lied_to_by(liar: &Liar) -> Self {
+        Self::on(FakeHost::lying(liar.clone())).await
+    }
+
+    async fn on(host: FakeHost) -> Self {
         require_root();
         boxlite_shim::host_cgroup::remember_origin().unwrap();
         let scratch = tempfile::Builder::new().prefix("boxlite-test-").tempdir().unwrap();
         let events = Recorder::default();
-        let host = Arc::new(FakeHost::new(kind));
+        let host = Arc::new(host);
         let socket = scratch.path().join("shim.sock");
         let service = Service::new(Surroundings {
             namespace: NAMESPACE.to_owned(),

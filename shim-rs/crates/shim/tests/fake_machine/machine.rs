@@ -21,6 +21,8 @@ use boxlite_vmm::{Machine, MachineConfig, MachineExit, Nic, Process, VmmError};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
+use super::liar::Liar;
+
 /// What the machine turns out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -46,11 +48,24 @@ pub struct FakeHost {
     machines: Mutex<Vec<OwnedFd>>,
     /// The number of the last one on the host.
     machine_pid: AtomicU32,
+    /// Who is at the other end of the channel instead of an agent.
+    liar: Option<Liar>,
 }
 
 impl FakeHost {
     pub fn new(kind: Kind) -> Self {
-        Self { kind, shares: Mutex::default(), machines: Mutex::default(), machine_pid: AtomicU32::new(0) }
+        Self {
+            kind,
+            shares: Mutex::default(),
+            machines: Mutex::default(),
+            machine_pid: AtomicU32::new(0),
+            liar: None,
+        }
+    }
+
+    /// Machines with processes that do nothing, and `liar` at the other end of their channels.
+    pub fn lying(liar: Liar) -> Self {
+        Self { liar: Some(liar), ..Self::new(Kind::Mute) }
     }
 
     /// Ends what still runs, and waits until it has: nothing outlives a test, not even as somebody else's zombie.
@@ -124,7 +139,11 @@ impl Host for FakeHost {
         }
         let (near, far) = UnixStream::pair().map_err(host_error("make a channel"))?;
         near.set_nonblocking(true).map_err(host_error("make a channel"))?;
-        let command = program(self.kind, &directory, far.into());
+        let far = match &self.liar {
+            Some(liar) => liar.take(far).map_err(host_error("make a channel"))?,
+            None => far.into(),
+        };
+        let command = program(self.kind, &directory, far);
         let runtime = tokio::runtime::Handle::current();
         let started = share::within(share.as_fd(), || {
             let _context = runtime.enter();
@@ -139,6 +158,7 @@ impl Host for FakeHost {
             process,
             channel: Mutex::new(Some(near)),
             ending: AtomicBool::new(false),
+            liar: self.liar.clone(),
             _nics: config.nics,
         }))
     }
@@ -197,6 +217,7 @@ struct FakeMachine {
     process: Process,
     channel: Mutex<Option<UnixStream>>,
     ending: AtomicBool,
+    liar: Option<Liar>,
     _nics: Vec<Nic>,
 }
 
@@ -232,6 +253,9 @@ impl Machine for FakeMachine {
     async fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);
         self.process.kill();
+        if let Some(liar) = &self.liar {
+            liar.hang_up();
+        }
         self.process.exited().await;
     }
 

@@ -5,8 +5,8 @@
 //!  a test ── ttrpc ──▶ Service ─▶ Task ─▶ FakeHost: the share, and the agent as a plain process in it
 //!     ▲ FIFOs, events                       in mount, network and pid namespaces of its own
 //! ```
-//! [`machine`] is the machine, [`bundle`] what an engine would write, [`containerd`] its end of the Task API and
-//! [`process`] one process as a client sees it. No expectations here.
+//! [`machine`] is the machine, [`liar`] an agent that does not keep its side, [`bundle`] what an engine would write,
+//! [`containerd`] its end of the Task API and [`process`] one process as a client sees it. No expectations here.
 //!
 //! Needs root, busybox-static and a built agent, and fails with words where one is missing.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
@@ -15,6 +15,7 @@ pub mod bundle;
 pub mod containerd;
 pub mod events;
 pub mod fifo;
+pub mod liar;
 pub mod machine;
 pub mod process;
 

@@ -3,12 +3,15 @@
 
 use std::path::PathBuf;
 
+use boxlite_protocol::protobuf::Message;
 use boxlite_protocol::protobuf::well_known_types::any::Any;
 use boxlite_protocol::ttrpc;
 use containerd_shim_protos::api::{
-    CloseIORequest, DeleteRequest, DeleteResponse, ExecProcessRequest, KillRequest, PidsRequest,
-    ResizePtyRequest, StartRequest, StartResponse, StateRequest, StateResponse, Status, WaitRequest,
+    CloseIORequest, DeleteRequest, DeleteResponse, ExecProcessRequest, KillRequest, PauseRequest,
+    PidsRequest, ResizePtyRequest, ResumeRequest, StartRequest, StartResponse, StateRequest, StateResponse,
+    StatsRequest, Status, UpdateTaskRequest, WaitRequest,
 };
+use containerd_shim_protos::cgroups_v2::metrics::Metrics;
 use containerd_shim_protos::shim_async::TaskClient;
 use serde_json::{Value, json};
 
@@ -144,6 +147,46 @@ impl Process {
             ..Default::default()
         };
         self.client.resize_pty(patience(), &request).await.expect("resized");
+    }
+
+    pub async fn try_pause(&self) -> ttrpc::Result<()> {
+        let request = PauseRequest { id: self.container.clone(), ..Default::default() };
+        self.client.pause(patience(), &request).await.map(drop)
+    }
+
+    pub async fn pause(&self) {
+        self.try_pause().await.expect("paused");
+    }
+
+    pub async fn try_resume(&self) -> ttrpc::Result<()> {
+        let request = ResumeRequest { id: self.container.clone(), ..Default::default() };
+        self.client.resume(patience(), &request).await.map(drop)
+    }
+
+    pub async fn resume(&self) {
+        self.try_resume().await.expect("resumed");
+    }
+
+    pub async fn try_stats(&self) -> ttrpc::Result<Metrics> {
+        let request = StatsRequest { id: self.container.clone(), ..Default::default() };
+        let answer = self.client.stats(patience(), &request).await?;
+        Ok(Metrics::parse_from_bytes(&answer.stats.value).expect("cgroup v2 metrics"))
+    }
+
+    /// Bytes in use.
+    pub async fn memory(&self) -> u64 {
+        self.try_stats().await.expect("measured").memory.usage
+    }
+
+    pub async fn try_update(&self, resources: &Value) -> ttrpc::Result<()> {
+        let value = resources.to_string().into_bytes();
+        let resources = Any { value, ..Default::default() };
+        let request = UpdateTaskRequest {
+            id: self.container.clone(),
+            resources: Some(resources).into(),
+            ..Default::default()
+        };
+        self.client.update(patience(), &request).await.map(drop)
     }
 
     /// Adds an exec; it runs when it is started.
