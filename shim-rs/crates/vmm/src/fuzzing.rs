@@ -17,7 +17,7 @@ pub async fn hear_monitor(said: &[u8]) -> std::io::Result<()> {
     theirs.set_nonblocking(true)?;
     theirs.write_all(said)?;
     theirs.shutdown(Shutdown::Write)?;
-    let qmp = Qmp::over(ours)?;
+    let qmp = Qmp::over(ours, true)?;
     // Whatever they come to; that they come to an end is the caller's to see.
     let _ = tokio::join!(qmp.execute("query-status"), qmp.migrated(), qmp.shutdown_reason());
     Ok(())

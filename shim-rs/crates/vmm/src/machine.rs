@@ -8,6 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::{
     error::VmmError,
@@ -145,6 +146,11 @@ pub trait Machine: Send + Sync {
 
     /// Lets the virtual processors run on. Legal when running already. Fails as [`Machine::pause`] does.
     async fn resume(&self) -> Result<(), VmmError>;
+
+    /// Whether the virtual processors run. The machine's own word, whoever stopped them: it changes before
+    /// [`Machine::pause`] and [`Machine::resume`] return, whatever they return, and when the machine stops by itself. One
+    /// that has ended keeps its last.
+    fn running(&self) -> watch::Receiver<bool>;
 
     /// Kills the machine and waits until it is gone. The guest gets no notice: its file systems belong to the
     /// host. Legal at any time, and again.

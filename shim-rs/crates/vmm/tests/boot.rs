@@ -56,13 +56,17 @@ async fn a_paused_guest_stands_still() {
     let machine = Qemu.launch(guest.config()).expect("launch");
     let mut channel = Dialogue::with(&*machine);
     assert_eq!(within(channel.ask("echo up")).await, "up");
+    let running = machine.running();
+    assert!(*running.borrow());
     machine.pause().await.expect("pause");
+    assert!(!*running.borrow());
     machine.pause().await.expect("pausing twice is legal");
     channel.send("echo later").await;
     let silence = timeout(Duration::from_millis(300), channel.answer()).await;
     assert!(silence.is_err(), "a paused guest answered {silence:?}");
     machine.resume().await.expect("resume");
     machine.resume().await.expect("resuming twice is legal");
+    assert!(*running.borrow());
     assert_eq!(within(channel.answer()).await.as_deref(), Some("later"));
     within(machine.end()).await;
     let refused = machine.pause().await.expect_err("it has ended");

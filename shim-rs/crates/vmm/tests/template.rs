@@ -63,6 +63,7 @@ async fn restored(guest: &Guest, name: &str) -> (Process, Box<dyn Machine>) {
     let (daemon, config) = config(guest, name, Start::Restore(image(guest)));
     let machine = Qemu.launch(config).expect("launch");
     within(machine.started()).await.expect("restored");
+    assert!(*machine.running().borrow());
     (daemon, machine)
 }
 

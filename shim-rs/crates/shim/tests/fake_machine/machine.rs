@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use boxlite_shim::config::Config;
@@ -20,6 +20,7 @@ use boxlite_shim::task::{Host, HostShare};
 use boxlite_vmm::{Machine, MachineConfig, MachineExit, Nic, Process, VmmError};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use tokio::sync::watch;
 
 use super::liar::Liar;
 
@@ -50,6 +51,10 @@ pub struct FakeHost {
     machine_pid: AtomicU32,
     /// Who is at the other end of the channel instead of an agent.
     liar: Option<Liar>,
+    /// Whether machines refuse to go on after a pause.
+    pub refuses_resume: Arc<AtomicBool>,
+    /// Whether the processors of the machine that was started last run.
+    running: Mutex<Option<watch::Sender<bool>>>,
 }
 
 impl FakeHost {
@@ -60,12 +65,20 @@ impl FakeHost {
             machines: Mutex::default(),
             machine_pid: AtomicU32::new(0),
             liar: None,
+            refuses_resume: Arc::default(),
+            running: Mutex::default(),
         }
     }
 
     /// Machines with processes that do nothing, and `liar` at the other end of their channels.
     pub fn lying(liar: Liar) -> Self {
         Self { liar: Some(liar), ..Self::new(Kind::Mute) }
+    }
+
+    /// The machine's own word, as when it stops by itself.
+    pub fn tell_running(&self, running: bool) {
+        let told = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        told.as_ref().expect("a machine was started").send_replace(running);
     }
 
     /// Ends what still runs, and waits until it has: nothing outlives a test, not even as somebody else's zombie.
@@ -154,11 +167,15 @@ impl Host for FakeHost {
         self.machine_pid.store(process.pid(), Ordering::SeqCst);
         let pidfd = process.pidfd().try_clone_to_owned().map_err(host_error("keep a pidfd"))?;
         self.machines.lock().unwrap_or_else(PoisonError::into_inner).push(pidfd);
+        let running = watch::Sender::new(true);
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running.clone());
         Ok(Box::new(FakeMachine {
             process,
             channel: Mutex::new(Some(near)),
             ending: AtomicBool::new(false),
             liar: self.liar.clone(),
+            refuses_resume: self.refuses_resume.clone(),
+            running,
             _nics: config.nics,
         }))
     }
@@ -218,6 +235,8 @@ struct FakeMachine {
     channel: Mutex<Option<UnixStream>>,
     ending: AtomicBool,
     liar: Option<Liar>,
+    refuses_resume: Arc<AtomicBool>,
+    running: watch::Sender<bool>,
     _nics: Vec<Nic>,
 }
 
@@ -243,11 +262,22 @@ impl Machine for FakeMachine {
     }
 
     async fn pause(&self) -> Result<(), VmmError> {
-        self.signal("stop", Signal::STOP)
+        self.signal("stop", Signal::STOP)?;
+        self.running.send_replace(false);
+        Ok(())
     }
 
     async fn resume(&self) -> Result<(), VmmError> {
-        self.signal("cont", Signal::CONT)
+        if self.refuses_resume.load(Ordering::SeqCst) {
+            return Err(VmmError::Monitor { command: "cont", reason: "not today".to_owned() });
+        }
+        self.signal("cont", Signal::CONT)?;
+        self.running.send_replace(true);
+        Ok(())
+    }
+
+    fn running(&self) -> watch::Receiver<bool> {
+        self.running.subscribe()
     }
 
     async fn end(&self) {

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::fs::{Mode, OFlags};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{
     argv::{self, fd},
@@ -93,7 +94,7 @@ impl QemuMachine {
             .fd_mappings(inherited)
             .map_err(|collision| host("map file descriptors")(io::Error::other(collision)))?;
         let process = spawn(command)?;
-        let qmp = Qmp::over(monitor.ours).map_err(host("watch the monitor"))?;
+        let qmp = Qmp::over(monitor.ours, copying.is_none()).map_err(host("watch the monitor"))?;
         Ok(Self {
             process,
             channel: Mutex::new(Some(channel.ours)),
@@ -224,6 +225,10 @@ impl Machine for QemuMachine {
 
     async fn resume(&self) -> Result<(), VmmError> {
         self.command("cont").await
+    }
+
+    fn running(&self) -> watch::Receiver<bool> {
+        self.qmp.running()
     }
 
     async fn end(&self) {

@@ -53,6 +53,7 @@ struct Request {
 pub(crate) struct Qmp {
     requests: mpsc::Sender<Request>,
     noted: watch::Receiver<Noted>,
+    running: watch::Receiver<bool>,
 }
 
 /// What events told.
@@ -66,13 +67,15 @@ struct Noted {
 }
 
 impl Qmp {
-    /// Serves `socket` in a task of the current runtime, until QEMU closes it.
-    pub(crate) fn over(socket: StdUnixStream) -> io::Result<Self> {
+    /// Serves `socket` in a task of the current runtime, until QEMU closes it. `running`: whether the processors run
+    /// from the start; QEMU is asked once it can be.
+    pub(crate) fn over(socket: StdUnixStream, running: bool) -> io::Result<Self> {
         let socket = UnixStream::from_std(socket)?;
         let (requests, mut inbox) = mpsc::channel(4);
         let (notes, noted) = watch::channel(Noted::default());
+        let (runs, running) = watch::channel(running);
         tokio::spawn(async move {
-            let mut driver = Driver { socket, buffer: Vec::new(), notes };
+            let mut driver = Driver { socket, buffer: Vec::new(), notes, runs };
             let end = driver.serve(&mut inbox).await;
             tracing::debug!(?end, "monitor closed");
             driver.notes.send_modify(|noted| noted.closed = true);
@@ -81,7 +84,12 @@ impl Qmp {
                 let _ = request.reply.send(Err(end.clone()));
             }
         });
-        Ok(Self { requests, noted })
+        Ok(Self { requests, noted, running })
+    }
+
+    /// Whether the processors run, as QEMU last told. Holds its last value once QEMU has closed the monitor.
+    pub(crate) fn running(&self) -> watch::Receiver<bool> {
+        self.running.clone()
     }
 
     /// Runs a command without arguments and returns QEMU's answer.
@@ -153,6 +161,7 @@ struct Driver {
     socket: UnixStream,
     buffer: Vec<u8>,
     notes: watch::Sender<Noted>,
+    runs: watch::Sender<bool>,
 }
 
 impl Driver {
@@ -185,7 +194,13 @@ impl Driver {
     async fn negotiate(&mut self) -> Result<(), QmpError> {
         let greeting = self.message().await?;
         version_check(&greeting)?;
-        self.execute("qmp_capabilities", None).await.map(drop)
+        self.execute("qmp_capabilities", None).await?;
+        // Events are told from here on; what was before is asked for.
+        let status = self.execute("query-status", None).await?;
+        if let Some(running) = status["running"].as_bool() {
+            self.runs.send_replace(running);
+        }
+        Ok(())
     }
 
     async fn execute(&mut self, command: &'static str, arguments: Option<Value>) -> Result<Value, QmpError> {
@@ -212,6 +227,11 @@ impl Driver {
     fn note(&self, message: &Value) {
         let Some(event) = message.get("event").and_then(Value::as_str) else { return };
         tracing::debug!(event, "machine event");
+        match event {
+            "STOP" => drop(self.runs.send_replace(false)),
+            "RESUME" => drop(self.runs.send_replace(true)),
+            _ => {}
+        }
         let data = &message["data"];
         if event == "SHUTDOWN" && data["guest"].as_bool() == Some(true) {
             let reason = data["reason"].as_str().unwrap_or("guest-shutdown").to_owned();

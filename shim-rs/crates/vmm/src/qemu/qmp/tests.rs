@@ -11,7 +11,7 @@ const GREETING: &str =
 /// A client, and the other end of its socket.
 fn monitor() -> (Qmp, BufReader<UnixStream>) {
     let (ours, theirs) = UnixStream::pair().expect("pair");
-    let qmp = Qmp::over(ours.into_std().expect("std")).expect("client");
+    let qmp = Qmp::over(ours.into_std().expect("std"), true).expect("client");
     (qmp, BufReader::new(theirs))
 }
 
@@ -25,11 +25,17 @@ async fn hear(monitor: &mut BufReader<UnixStream>) -> String {
     line.trim_end().to_owned()
 }
 
-/// Greets and grants the negotiation.
+/// Greets and grants the negotiation, after which the client asks whether the processors run.
 async fn negotiate(monitor: &mut BufReader<UnixStream>) {
+    negotiate_as(monitor, true).await;
+}
+
+async fn negotiate_as(monitor: &mut BufReader<UnixStream>, running: bool) {
     say(monitor, GREETING).await;
     assert_eq!(hear(monitor).await, r#"{"execute":"qmp_capabilities"}"#);
     say(monitor, r#"{"return": {}}"#).await;
+    assert_eq!(hear(monitor).await, r#"{"execute":"query-status"}"#);
+    say(monitor, &format!(r#"{{"return": {{"status": "any", "running": {running}}}}}"#)).await;
 }
 
 #[tokio::test]
@@ -96,4 +102,37 @@ async fn nonsense_is_refused() {
     let (qmp, mut qemu) = monitor();
     say(&mut qemu, "hello").await;
     assert_eq!(qmp.execute("stop").await, Err(QmpError::Refused { reason: "not a message".to_owned() }));
+}
+
+#[tokio::test]
+async fn whether_the_processors_run_is_asked_for_and_then_followed() {
+    let (qmp, mut qemu) = monitor();
+    let mut running = qmp.running();
+    assert!(*running.borrow_and_update(), "what is said of a machine that has just been launched");
+    negotiate_as(&mut qemu, false).await;
+    running.wait_for(|running| !running).await.expect("the answer");
+    say(&mut qemu, r#"{"event": "RESUME"}"#).await;
+    running.wait_for(|running| *running).await.expect("an event");
+    // By itself: an internal error, for one.
+    say(&mut qemu, r#"{"event": "STOP"}"#).await;
+    running.wait_for(|running| !running).await.expect("an event");
+    drop(qemu);
+    assert_eq!(qmp.shutdown_reason().await, None);
+    assert!(!*running.borrow(), "it keeps its last");
+}
+
+#[tokio::test]
+async fn a_command_that_fails_changes_nothing_of_what_events_told() {
+    let (qmp, mut qemu) = monitor();
+    let running = qmp.running();
+    negotiate(&mut qemu).await;
+    let asked = tokio::spawn(async move { (qmp.execute("stop").await, qmp.execute("cont").await) });
+    hear(&mut qemu).await;
+    say(&mut qemu, r#"{"event": "STOP"}"#).await;
+    say(&mut qemu, r#"{"return": {}}"#).await;
+    hear(&mut qemu).await;
+    say(&mut qemu, r#"{"error": {"class": "GenericError", "desc": "no"}}"#).await;
+    let (stopped, resumed) = asked.await.expect("joined");
+    assert!(stopped.is_ok() && resumed.is_err());
+    assert!(!*running.borrow());
 }
