@@ -14,6 +14,7 @@ mod exits;
 mod guest;
 mod hooks;
 mod input;
+mod liars;
 mod life;
 mod memory;
 mod news;
