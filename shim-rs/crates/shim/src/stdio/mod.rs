@@ -19,6 +19,7 @@ use std::time::Duration;
 use boxlite_protocol::agent::WaitResponse;
 use boxlite_protocol::mux::Opener;
 use boxlite_protocol::stream::{Kind, StreamName};
+use tokio::time::{Instant, timeout_at};
 
 use self::input::Input;
 use self::output::Output;
@@ -125,10 +126,11 @@ impl Stdio {
         }
     }
 
-    /// Waits until what was `written` is on this side and with those who read it, at most `deadline`. From here on a
+    /// Waits until what was `written` is on this side and with those who read it, `deadline` for both. From here on a
     /// reader who does not read cannot hold the guest any more. One who does may close his end when he is told that the
     /// process has ended, as containerd's own client does.
     pub async fn drained(&mut self, written: Written, deadline: Duration) {
+        let deadline = Instant::now() + deadline;
         self.input = None;
         let mut outputs: Vec<_> = self.outputs(written).collect();
         for (output, bytes) in &outputs {
@@ -139,7 +141,7 @@ impl Stdio {
                 output.drained(*bytes).await;
             }
         };
-        if tokio::time::timeout(deadline, all).await.is_err() {
+        if timeout_at(deadline, all).await.is_err() {
             tracing::warn!("the guest was not done with its output in time, the rest is dropped");
         }
         let all = async {
@@ -148,7 +150,7 @@ impl Stdio {
             }
         };
         // One who is slow for longer has it later.
-        let _ = tokio::time::timeout(deadline, all).await;
+        let _ = timeout_at(deadline, all).await;
     }
 
     /// Waits until the readers have everything, at most `deadline`; then their FIFOs are closed.

@@ -3,7 +3,6 @@
 //! end is the container's.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::Task;
 use super::state::ProcessState;
@@ -17,7 +16,7 @@ pub(super) fn follow(task: &Arc<Task>) {
         while let Some(signal) = task.double.next_signal().await {
             pass_on(&task, signal).await;
         }
-        if task.ending.load(Ordering::SeqCst) {
+        if task.is_ending() {
             return;
         }
         tracing::info!(id = task.id, "the double was killed, and the container is");

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a task ends, once: drain what the guest still says, tell containerd, and unmake the machine meanwhile.
 //!
+//! ```text
+//!  first process ended ─┐
+//!  machine ended ───────┼─▶ drain all processes ─▶ TaskExit of execs, then the task's ─▶ unmake
+//!  never ran ───────────┘   (one deadline; short, or none, after SIGKILL)
+//! ```
 //! TaskExit says that the container's processes have ended and their output is on this side, as it does for any
 //! runtime. That nothing is left of them on the host (the root file system unmounted, the cgroup gone) is what Delete
 //! says: it waits for that. Engines delete a task before they restart or remove a container.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use boxlite_protocol::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::events::task::{TaskExit, TaskOOM};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use super::process::Process;
+use super::process::{DRAIN, Process};
 use super::state::{Exit, ProcessState};
 use super::{Task, launch, lock};
 use crate::error::chain;
@@ -21,6 +27,18 @@ use crate::stdio::Written;
 
 /// A process that was killed with the machine under it.
 const KILLED: u32 = 137;
+/// How long the output of a container may take once SIGKILL was asked for and its processes have ended: who asks for
+/// that does not wait for a guest that keeps streams, nor for readers who are slow.
+const DRAIN_KILLED: Duration = Duration::from_secs(1);
+
+/// How far a task is on its way out.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    /// Set once somebody ends the task: there is one end.
+    begun: watch::Sender<bool>,
+    /// SIGKILL was asked for.
+    killed: watch::Sender<bool>,
+}
 
 /// As protobuf has it.
 #[must_use]
@@ -41,14 +59,14 @@ pub(super) fn watch_machine(task: &Arc<Task>) {
         let how = tokio::select! {
             how = task.machine.exited() => how,
             why = files_gone(&task) => {
-                if !task.ending.load(Ordering::SeqCst) {
+                if !task.is_ending() {
                     tracing::error!(id = task.id, why, "the file server is gone");
                     task.machine.end().await;
                 }
                 task.machine.exited().await
             }
         };
-        if !task.ending.load(Ordering::SeqCst) {
+        if !task.is_ending() {
             tracing::error!(id = task.id, %how, console = task.machine.console_tail(), "the machine ended");
         }
         end(&task, Exit::now(KILLED), true).await;
@@ -87,7 +105,7 @@ pub(super) fn watch_process(task: &Arc<Task>, process: &Arc<Process>) {
                 exec_ended(&task, &process, Exit::now(answer.exit_status));
             }
             // The machine's end says the rest; a guest that breaks the channel while it lives is not to be kept.
-            Err(error) if !task.ending.load(Ordering::SeqCst) => {
+            Err(error) if !task.is_ending() => {
                 tracing::error!(id = task.id, error = chain(&error), "the guest cannot be waited for");
                 task.machine.end().await;
             }
@@ -121,7 +139,7 @@ pub(super) async fn never_ran(task: &Arc<Task>, exit: Exit) {
 
 /// Ends the task; the first caller does it, the others return when it is done.
 async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
-    if task.ending.swap(true, Ordering::SeqCst) {
+    if task.end.begun.send_replace(true) {
         return unmade(task).await;
     }
     if !announce {
@@ -129,9 +147,14 @@ async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
         task.machine.end().await;
     }
     let execs: Vec<_> = lock(&task.execs).values().cloned().collect();
-    for process in execs.iter().chain([&task.init]) {
-        process.drained(Written::ALL).await;
+    let processes = execs.iter().chain([&task.init]).cloned();
+    let drained = |process: Arc<Process>| async move { process.drained(Written::ALL).await };
+    let mut drains: JoinSet<()> = processes.map(drained).collect();
+    tokio::select! {
+        () = async { while drains.join_next().await.is_some() {} } => {}
+        () = too_late(task) => tracing::warn!(id = task.id, "output is left behind"),
     }
+    drop(drains);
     for process in &execs {
         exec_ended(task, process, Exit::now(KILLED));
     }
@@ -143,6 +166,33 @@ async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
         }
     }
     unmake(task).await;
+}
+
+/// Resolves when the end of the task waits no longer for output.
+async fn too_late(task: &Task) {
+    let killed = async {
+        let _ = task.end.killed.subscribe().wait_for(|killed| *killed).await;
+        tokio::time::sleep(DRAIN_KILLED).await;
+    };
+    let _ = tokio::time::timeout(DRAIN, killed).await;
+}
+
+impl Task {
+    /// Whether somebody ends it.
+    pub(super) fn is_ending(&self) -> bool {
+        *self.end.begun.borrow()
+    }
+
+    /// SIGKILL was asked for: from here on its end waits for nothing for long.
+    pub(super) fn hurry(&self) {
+        self.end.killed.send_replace(true);
+    }
+
+    /// Resolves when somebody ends it. From there on its end takes a bounded time.
+    pub(super) async fn end_begun(&self) {
+        // Fails only without the sender, which is here.
+        let _ = self.end.begun.subscribe().wait_for(|ending| *ending).await;
+    }
 }
 
 /// Ends the machine and takes away all that was made for it.

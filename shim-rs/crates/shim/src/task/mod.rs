@@ -111,8 +111,7 @@ pub struct Task {
     init: Arc<Process>,
     execs: Mutex<HashMap<String, Arc<Process>>>,
     paused: AtomicBool,
-    /// Set once somebody ends the task: there is one end.
-    ending: AtomicBool,
+    end: exit::End,
     /// Nothing is left of it on the host.
     unmade: watch::Sender<bool>,
     /// The last goodbye, however often Delete is asked for.
@@ -186,7 +185,7 @@ impl Task {
             init: Arc::new(Process::new(String::new(), paths, None)),
             execs: Mutex::default(),
             paused: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
+            end: exit::End::default(),
             unmade: watch::channel(false).0,
             deleted: OnceCell::new(),
         });

@@ -13,8 +13,8 @@ use super::state::{Exit, ProcessState};
 use crate::error::TaskError;
 use crate::stdio::{Stdio, StdioPaths, Written};
 
-/// How long the guest may take to hand over the output of a process that ended.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long the output of a process that ended may take, from the guest and to those who read it.
+pub(super) const DRAIN: Duration = Duration::from_secs(10);
 /// How long a reader may take for what is left when the process is deleted; containerd gives up at 10 s.
 const READ: Duration = Duration::from_secs(5);
 

@@ -104,28 +104,30 @@ impl Task {
         if let ProcessState::Stopped(_) = state {
             return Err(TaskError::NotFound { what: "process", id: self.id.clone() });
         }
+        self.hurry();
         let task = self.clone();
         tokio::spawn(async move {
-            // Through the guest first: what was written and not yet read comes over that way.
-            if state == ProcessState::Running && !task.is_paused() {
-                let asked = async {
-                    let guest = task.guest().await?;
-                    guest.signal(&task.id, "", SIGKILL, true).await?;
-                    task.init.exited().await
-                };
-                match tokio::time::timeout(GUEST_KILL, asked).await {
-                    Ok(Ok(_)) => return,
+            // Through the guest first: what was written and not yet read comes over that way. One that is ending already
+            // has been waited for long enough.
+            if state == ProcessState::Running && !task.is_paused() && !task.is_ending() {
+                match tokio::time::timeout(GUEST_KILL, task.kill_in_guest()).await {
+                    Ok(Ok(())) => return,
                     Ok(Err(error)) => {
                         tracing::warn!(id = task.id, error = chain(&error), "guest did not kill");
                     }
                     Err(_) => tracing::warn!(id = task.id, "guest did not kill in time"),
                 }
-                if task.ending.load(Ordering::SeqCst) {
-                    return;
-                }
             }
             task.machine.end().await;
         });
+        Ok(())
+    }
+
+    /// Has the guest kill the container, and sees its end begin.
+    async fn kill_in_guest(&self) -> Result<(), TaskError> {
+        let guest = self.guest().await?;
+        guest.signal(&self.id, "", SIGKILL, true).await?;
+        self.end_begun().await;
         Ok(())
     }
 

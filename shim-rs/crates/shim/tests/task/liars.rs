@@ -2,12 +2,28 @@
 //! Guests that answer wrongly, or keep what they should let go of: what one call is refused is that call's affair, and a
 //! container ends in a bounded time.
 
+use std::time::{Duration, Instant};
+
 use containerd_shim_protos::api::Status;
 use rustix::process::Signal;
 
 use crate::fake_machine::containerd::Shim;
-use crate::fake_machine::process::Exec;
+use crate::fake_machine::liar::{Liar, Manners};
+use crate::fake_machine::process::{Exec, Process};
 use crate::fake_machine::soon;
+
+/// A container of a guest that is as told, with some execs that run.
+async fn lied_to(manners: Manners, execs: usize) -> (Liar, Shim, Process, Vec<Process>) {
+    let liar = Liar::new(manners);
+    let shim = Shim::lied_to_by(&liar).await;
+    let container = shim.run(&shim.bundle("c").with_stdin().nobody_reads()).await;
+    let mut running = Vec::new();
+    for number in 0..execs {
+        let exec = Exec::args(&["sleep", "1000"]).nobody_reads();
+        running.push(container.exec(&format!("e{number}"), &exec).await);
+    }
+    (liar, shim, container, running)
+}
 
 #[tokio::test]
 async fn calls_to_a_guest_that_hangs_for_a_while_cost_nothing_but_themselves() {
@@ -27,4 +43,44 @@ async fn calls_to_a_guest_that_hangs_for_a_while_cost_nothing_but_themselves() {
     assert_eq!(container.status().await, Status::RUNNING);
     let exec = container.exec("e1", &Exec::shell("exit 5")).await;
     assert_eq!(exec.wait().await, 5);
+}
+
+#[tokio::test]
+async fn streams_that_are_kept_open_hold_up_the_end_once_and_not_for_each_process() {
+    let (liar, shim, container, execs) =
+        lied_to(Manners { keeps_streams: true, ..Manners::default() }, 3).await;
+    let began = Instant::now();
+    liar.end("", Some(0));
+    shim.events.wait_for("exit 0").await;
+    assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+    for exec in execs {
+        assert_eq!(exec.status().await, Status::STOPPED);
+    }
+    assert_eq!(container.delete().await, 0);
+}
+
+#[tokio::test]
+async fn sigkill_ends_what_is_ending_already() {
+    let (liar, _shim, container, _execs) =
+        lied_to(Manners { keeps_streams: true, ..Manners::default() }, 2).await;
+    liar.end("", Some(3));
+    liar.asked("wait ").await;
+    assert_eq!(container.status().await, Status::RUNNING, "its end is told when its output is there");
+    let began = Instant::now();
+    container.kill(9).await;
+    assert_eq!(container.wait().await, 3, "it had ended by itself");
+    assert_eq!(container.delete().await, 3);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_container_is_removed_by_force_within_two_seconds_whatever_its_guest_keeps() {
+    let (_liar, shim, container, _execs) =
+        lied_to(Manners { keeps_streams: true, ..Manners::default() }, 3).await;
+    let began = Instant::now();
+    container.kill(9).await;
+    assert_eq!(container.wait().await, 137);
+    assert_eq!(container.delete().await, 137);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(!shim.run_directory("c").exists());
 }
