@@ -6,6 +6,9 @@
 //!  machine ended ───────┼─▶ drain all processes ─▶ TaskExit of execs, then the task's ─▶ unmake
 //!  never ran ───────────┘   (one deadline; short, or none, after SIGKILL)
 //! ```
+//! What the guest answers to a Wait, a refusal too, is that process's end and nothing else's. The container ends with its
+//! first process, with the channel or with the machine.
+//!
 //! TaskExit says that the container's processes have ended and their output is on this side, as it does for any
 //! runtime. That nothing is left of them on the host (the root file system unmounted, the cgroup gone) is what Delete
 //! says: it waits for that. Engines delete a task before they restart or remove a container.
@@ -21,15 +24,20 @@ use tokio::task::JoinSet;
 use super::process::{DRAIN, Process};
 use super::state::{Exit, ProcessState};
 use super::{Task, launch, lock};
-use crate::error::chain;
+use crate::error::{TaskError, chain};
 use crate::events::publish;
 use crate::stdio::Written;
 
 /// A process that was killed with the machine under it.
 const KILLED: u32 = 137;
+/// A process of whose end the guest knows nothing, as a shell says of what went out of range.
+const UNKNOWN: u32 = 255;
 /// How long the output of a container may take once SIGKILL was asked for and its processes have ended: who asks for
 /// that does not wait for a guest that keeps streams, nor for readers who are slow.
 const DRAIN_KILLED: Duration = Duration::from_secs(1);
+/// How long the end of a machine may come after that of its channel, or of its control stream: they go together, in no
+/// order one can rely on.
+const TOGETHER: Duration = Duration::from_secs(1);
 
 /// How far a task is on its way out.
 #[derive(Debug, Default)]
@@ -52,15 +60,15 @@ pub fn timestamp(exit: Exit) -> Timestamp {
 }
 
 /// A machine that ends by itself, or is ended, ends the task. One without files is ended: whatever touched one would
-/// wait for ever.
+/// wait for ever. So is one whose guest cannot be reached any more.
 pub(super) fn watch_machine(task: &Arc<Task>) {
     let task = task.clone();
     tokio::spawn(async move {
         let how = tokio::select! {
             how = task.machine.exited() => how,
-            why = files_gone(&task) => {
+            why = useless(&task) => {
                 if !task.is_ending() {
-                    tracing::error!(id = task.id, why, "the file server is gone");
+                    tracing::error!(id = task.id, why, "the machine is of no use any more");
                     task.machine.end().await;
                 }
                 task.machine.exited().await
@@ -73,12 +81,30 @@ pub(super) fn watch_machine(task: &Arc<Task>) {
     });
 }
 
+/// Resolves with the reason why a machine that runs is not to be kept.
+async fn useless(task: &Task) -> String {
+    tokio::select! {
+        why = files_gone(task) => why,
+        () = channel_gone(task) => "its guest has closed the channel".to_owned(),
+    }
+}
+
 /// Resolves with the reason when the share is not served any more.
 async fn files_gone(task: &Task) -> String {
     let Some(virtiofsd) = &task.virtiofsd else { return std::future::pending().await };
     tokio::select! {
-        exit = virtiofsd.exited() => format!("it ended: {exit}: {}", virtiofsd.stderr()),
-        () = virtiofsd.panicked() => virtiofsd.stderr(),
+        exit = virtiofsd.exited() => format!("its file server ended: {exit}: {}", virtiofsd.stderr()),
+        () = virtiofsd.panicked() => format!("its file server panicked: {}", virtiofsd.stderr()),
+    }
+}
+
+/// Resolves when a guest that was up has left the channel. With the machine goes the channel: that is not meant.
+async fn channel_gone(task: &Task) {
+    // One that never comes up is told of by Start.
+    let Ok(guest) = task.guest().await else { return std::future::pending().await };
+    guest.channel_ended().await;
+    if tokio::time::timeout(TOGETHER, task.machine.exited()).await.is_ok() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -89,29 +115,38 @@ pub(super) fn watch_process(task: &Arc<Task>, process: &Arc<Process>) {
         watch_events(&task);
     }
     tokio::spawn(async move {
-        let answer = match task.guest().await {
-            Ok(guest) => guest.wait(&task.id, &process.exec_id).await,
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(answer) if process.exec_id.is_empty() => {
-                if answer.oom_killed {
-                    tracing::info!(id = task.id, "a process of the container was killed for memory");
-                }
-                end(&task, Exit::now(answer.exit_status), true).await;
-            }
-            Ok(answer) => {
-                process.drained(Written::by(&answer)).await;
-                exec_ended(&task, &process, Exit::now(answer.exit_status));
-            }
-            // The machine's end says the rest; a guest that breaks the channel while it lives is not to be kept.
-            Err(error) if !task.is_ending() => {
-                tracing::error!(id = task.id, error = chain(&error), "the guest cannot be waited for");
-                task.machine.end().await;
-            }
-            Err(_) => {}
+        let Some((exit, written)) = ended(&task, &process).await else { return };
+        if process.exec_id.is_empty() {
+            return end(&task, exit, true).await;
         }
+        process.drained(written).await;
+        exec_ended(&task, &process, exit);
     });
+}
+
+/// Waits for the end of a process as the guest tells it, and how much it wrote; nothing when only the machine's end will
+/// tell.
+async fn ended(task: &Task, process: &Process) -> Option<(Exit, Written)> {
+    let guest = task.guest().await.ok()?;
+    match guest.wait(&task.id, &process.exec_id).await {
+        Ok(answer) => {
+            if answer.oom_killed && process.exec_id.is_empty() {
+                tracing::info!(id = task.id, "a process of the container was killed for memory");
+            }
+            return Some((Exit::now(answer.exit_status), Written::by(&answer)));
+        }
+        Err(_) if task.is_ending() => return None,
+        Err(error) => {
+            let (id, exec, error) = (&task.id, &process.exec_id, &error);
+            tracing::error!(id, exec, error = chain(error), "the guest does not tell the end of a process");
+            if matches!(error, TaskError::Guest { .. }) {
+                return Some((Exit::now(UNKNOWN), Written::ALL));
+            }
+        }
+    }
+    // No word of the guest's: the channel may be gone, and the container with it. If it is not, the container goes on.
+    let gone = tokio::time::timeout(TOGETHER, guest.channel_ended()).await.is_ok();
+    (!gone && !process.exec_id.is_empty()).then(|| (Exit::now(UNKNOWN), Written::ALL))
 }
 
 /// Passes on what the guest reports unasked.

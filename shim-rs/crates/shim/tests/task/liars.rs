@@ -26,6 +26,49 @@ async fn lied_to(manners: Manners, execs: usize) -> (Liar, Shim, Process, Vec<Pr
 }
 
 #[tokio::test]
+async fn an_exec_whose_wait_is_refused_has_ended_and_nothing_else_has() {
+    let (liar, shim, container, execs) = lied_to(Manners::default(), 2).await;
+    liar.end("e0", None);
+    assert_eq!(soon("the exec's end", execs[0].wait()).await, 255);
+    shim.events.wait_for("exit e0 255").await;
+    assert_eq!(container.status().await, Status::RUNNING);
+    assert_eq!(execs[1].status().await, Status::RUNNING);
+    liar.end("e1", Some(3));
+    assert_eq!(soon("the other's end", execs[1].wait()).await, 3);
+}
+
+#[tokio::test]
+async fn a_first_process_whose_wait_is_refused_has_ended() {
+    let (liar, shim, container, _execs) = lied_to(Manners::default(), 1).await;
+    liar.end("", None);
+    assert_eq!(soon("the end", container.wait()).await, 255);
+    shim.events.wait_for("exit 255").await;
+    assert_eq!(container.delete().await, 255);
+}
+
+#[tokio::test]
+async fn a_guest_that_only_cuts_off_its_control_ends_execs_and_leaves_the_container() {
+    let (liar, _shim, container, execs) = lied_to(Manners::default(), 1).await;
+    liar.cut_control();
+    assert_eq!(soon("the exec's end", execs[0].wait()).await, 255);
+    assert_eq!(container.status().await, Status::RUNNING);
+    let began = Instant::now();
+    container.kill(9).await;
+    assert_eq!(container.wait().await, 137);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_channel_that_ends_ends_the_container() {
+    let (liar, shim, container, execs) = lied_to(Manners::default(), 1).await;
+    liar.hang_up();
+    assert_eq!(soon("the end", container.wait()).await, 137);
+    assert_eq!(execs[0].wait().await, 137);
+    shim.events.wait_for("exit 137").await;
+    assert!(shim.events.words().contains(&"exit e0 137".to_owned()));
+}
+
+#[tokio::test]
 async fn calls_to_a_guest_that_hangs_for_a_while_cost_nothing_but_themselves() {
     let shim = Shim::start().await;
     let bundle = shim.bundle("c").shell("trap : USR1; echo ready; while :; do sleep 0.1; done");
