@@ -17,6 +17,7 @@ mod exit;
 mod host;
 mod launch;
 mod network;
+mod pause;
 mod process;
 pub mod record;
 mod start;
@@ -26,7 +27,7 @@ mod verbs;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -110,7 +111,8 @@ pub struct Task {
     record: Mutex<Option<Record>>,
     init: Arc<Process>,
     execs: Mutex<HashMap<String, Arc<Process>>>,
-    paused: AtomicBool,
+    /// A pause or a resume is on its way; which of the two it came to, the machine says.
+    pausing: AtomicBool,
     end: exit::End,
     /// Nothing is left of it on the host.
     unmade: watch::Sender<bool>,
@@ -184,7 +186,7 @@ impl Task {
             record: Mutex::new(Some(record)),
             init: Arc::new(Process::new(String::new(), paths, None)),
             execs: Mutex::default(),
-            paused: AtomicBool::new(false),
+            pausing: AtomicBool::new(false),
             end: exit::End::default(),
             unmade: watch::channel(false).0,
             deleted: OnceCell::new(),
@@ -252,10 +254,6 @@ impl Task {
 
     fn hook_state<'a>(&'a self, status: &'a str, pid: u32) -> hooks::State<'a> {
         hooks::State::new(&self.id, status, pid, &self.bundle, &self.compiled.annotations)
-    }
-
-    fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::SeqCst)
     }
 
     fn process(&self, exec_id: &str) -> Result<Arc<Process>, TaskError> {

@@ -3,7 +3,6 @@
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use boxlite_protocol::agent::ProcessesResponse;
@@ -211,41 +210,6 @@ impl Task {
     /// No such process.
     pub async fn close_stdin(&self, exec_id: &str) -> Result<(), TaskError> {
         self.process(exec_id)?.close_stdin().await;
-        Ok(())
-    }
-
-    /// Stops the machine: nothing in it runs.
-    ///
-    /// # Errors
-    /// Not running, or paused.
-    pub async fn pause(&self) -> Result<(), TaskError> {
-        self.init.state().running("pause")?;
-        if self.paused.swap(true, Ordering::SeqCst) {
-            return Err(TaskError::State { verb: "pause", state: "paused" });
-        }
-        self.machine.pause().await.map_err(|error| {
-            self.paused.store(false, Ordering::SeqCst);
-            TaskError::launch("pausing the machine")(error)
-        })
-    }
-
-    /// Lets the machine go on, with the clock set, which stood still with it.
-    ///
-    /// # Errors
-    /// Not paused.
-    pub async fn resume(&self) -> Result<(), TaskError> {
-        if !self.paused.swap(false, Ordering::SeqCst) {
-            return Err(TaskError::State { verb: "resume", state: self.init.state().name() });
-        }
-        self.machine.resume().await.map_err(TaskError::launch("resuming the machine"))?;
-        // It goes on, whatever becomes of its clock.
-        let set = match self.guest().await {
-            Ok(guest) => guest.set_clock().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = set {
-            tracing::warn!(error = chain(&error), "the clock was not set after a pause");
-        }
         Ok(())
     }
 

@@ -19,6 +19,7 @@ mod life;
 mod memory;
 mod news;
 mod output;
+mod pause;
 mod processes;
 mod states;
 mod terminal;
