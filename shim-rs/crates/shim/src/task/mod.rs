@@ -23,6 +23,7 @@ pub mod record;
 mod start;
 mod state;
 mod stats;
+mod usage;
 mod verbs;
 
 use std::collections::HashMap;
@@ -113,6 +114,7 @@ pub struct Task {
     execs: Mutex<HashMap<String, Arc<Process>>>,
     /// A pause or a resume is on its way; which of the two it came to, the machine says.
     pausing: AtomicBool,
+    usage: usage::Usage,
     end: exit::End,
     /// Nothing is left of it on the host.
     unmade: watch::Sender<bool>,
@@ -187,6 +189,7 @@ impl Task {
             init: Arc::new(Process::new(String::new(), paths, None)),
             execs: Mutex::default(),
             pausing: AtomicBool::new(false),
+            usage: usage::Usage::default(),
             end: exit::End::default(),
             unmade: watch::channel(false).0,
             deleted: OnceCell::new(),

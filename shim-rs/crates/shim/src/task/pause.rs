@@ -2,8 +2,9 @@
 //! A machine that stands still: stopping it, and letting it go on.
 //!
 //! Whether its processors run is the machine's to say ([`boxlite_vmm::Machine::running`]); nothing is remembered of it
-//! here.
+//! here. What is said of a guest that stands still is what it said last: it is not asked.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Task;
@@ -33,17 +34,26 @@ impl Task {
         !*self.machine.running().borrow()
     }
 
+    /// Resolves when the machine stands still.
+    pub(super) async fn stands_still(&self) {
+        // An error is a machine that has ended: that is told elsewhere.
+        if self.machine.running().wait_for(|running| !running).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Stops the machine: nothing in it runs.
     ///
     /// # Errors
     /// Not running, or paused.
-    pub async fn pause(&self) -> Result<(), TaskError> {
+    pub async fn pause(self: &Arc<Self>) -> Result<(), TaskError> {
         const VERB: &str = "pause";
         self.init.state().running(VERB)?;
         let _turn = Turn::take(&self.pausing, VERB)?;
         if self.is_paused() {
             return Err(TaskError::State { verb: VERB, state: "paused" });
         }
+        self.measure_before_pause().await;
         match self.machine.pause().await {
             Err(error) if !self.is_paused() => Err(TaskError::launch("pausing the machine")(error)),
             _ => Ok(()),

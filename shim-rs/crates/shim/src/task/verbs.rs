@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use boxlite_protocol::agent::ProcessesResponse;
 use boxlite_protocol::plan::CgroupFile;
-use containerd_shim_protos::cgroups_v2::metrics::Metrics;
 use containerd_shim_protos::events::task::{TaskDelete, TaskExecAdded};
 
 use super::process::Process;
 use super::state::{Exit, ProcessState};
-use super::{Task, exit, lock, stats};
+use super::{Task, exit, lock};
 use crate::error::{TaskError, chain};
 use crate::events::publish;
 use crate::hooks;
@@ -220,16 +219,6 @@ impl Task {
     pub async fn update(&self, files: Vec<CgroupFile>) -> Result<(), TaskError> {
         self.init.state().running("update")?;
         self.guest().await?.update(&self.id, files).await
-    }
-
-    /// The container's usage, as cgroup v2 metrics.
-    ///
-    /// # Errors
-    /// Not running, or a guest that does not answer.
-    pub async fn metrics(&self) -> Result<Metrics, TaskError> {
-        self.init.state().running("measure")?;
-        let answer = self.guest().await?.stats(&self.id).await?;
-        Ok(stats::metrics(&answer.files))
     }
 
     /// What runs in the container, by the guest's word.

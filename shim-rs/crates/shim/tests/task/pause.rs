@@ -3,12 +3,85 @@
 //! goes on.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::ttrpc::Code;
 
 use crate::fake_machine::containerd::{Shim, refusal};
-use crate::fake_machine::process::Exec;
+use crate::fake_machine::liar::{Liar, Manners};
+use crate::fake_machine::process::{Exec, Process};
+
+/// No call to a guest that stands still takes this long.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// A container of a guest that is as told.
+async fn lied_to(manners: Manners) -> (Liar, Shim, Process) {
+    let liar = Liar::new(manners);
+    let shim = Shim::lied_to_by(&liar).await;
+    let container = shim.run(&shim.bundle("c").with_terminal().nobody_reads()).await;
+    (liar, shim, container)
+}
+
+#[tokio::test]
+async fn statistics_of_a_paused_container_are_those_of_the_moment_it_was_paused() {
+    let (liar, _shim, container) = lied_to(Manners { memory: 4096, ..Manners::default() }).await;
+    assert_eq!(container.memory().await, 4096);
+    liar.change(|manners| manners.memory = 8192);
+    container.pause().await;
+    // A machine that stands still answers nothing; this one would.
+    liar.change(|manners| manners.memory = 1);
+    let asked = liar.times_asked("stats");
+    for _ in 0..3 {
+        assert_eq!(container.memory().await, 8192);
+    }
+    assert_eq!(liar.times_asked("stats"), asked, "a guest that stands still was asked");
+    container.resume().await;
+    assert_eq!(container.memory().await, 1);
+}
+
+#[tokio::test]
+async fn scrapes_of_a_paused_container_are_answered_at_once_and_do_not_end_it() {
+    let shim = Shim::start().await;
+    let container = shim.run(&shim.bundle("c").args(&["sleep", "1000"])).await;
+    container.pause().await;
+    let began = Instant::now();
+    let scrapes = futures::future::join_all((0..600).map(|_| container.try_stats())).await;
+    assert!(scrapes.iter().all(Result::is_ok), "{:?}", scrapes.iter().find(|answer| answer.is_err()));
+    assert!(began.elapsed() < 3 * AT_ONCE, "{:?}", began.elapsed());
+    container.resume().await;
+    let exec = container.exec("e1", &Exec::args(&["true"])).await;
+    assert_eq!(exec.wait().await, 0);
+    assert_eq!(container.status().await, Status::RUNNING);
+}
+
+#[tokio::test]
+async fn a_guest_is_asked_for_statistics_once_however_many_ask() {
+    let (liar, _shim, container) = lied_to(Manners { memory: 4096, ..Manners::default() }).await;
+    assert_eq!(container.memory().await, 4096);
+    liar.silence("stats");
+    let began = Instant::now();
+    // Who gets no answer in time has the last one.
+    let answers = futures::future::join_all((0..20).map(|_| container.memory())).await;
+    assert_eq!(answers, [4096; 20]);
+    assert_eq!(container.memory().await, 4096);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(liar.times_asked("stats"), 2);
+}
+
+#[tokio::test]
+async fn a_guest_that_says_nothing_of_itself_is_paused_all_the_same() {
+    let (liar, _shim, container) = lied_to(Manners::default()).await;
+    liar.silence("stats");
+    let began = Instant::now();
+    container.pause().await;
+    assert!(began.elapsed() < 3 * AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!(container.status().await, Status::PAUSED);
+    let began = Instant::now();
+    let (code, message) = refusal(container.try_stats().await);
+    assert_eq!((code, message.as_str()), (Code::FAILED_PRECONDITION, "cannot measure a paused process"));
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+}
 
 #[tokio::test]
 async fn a_resume_that_fails_leaves_it_paused() {
