@@ -3,6 +3,7 @@
 //!
 //! Owns its state, its stdio and the news of its end. Does not talk to the guest: [`super::Task`] does, and tells it.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,8 +32,19 @@ pub(super) struct Process {
     stdio: tokio::sync::Mutex<Stdio>,
     /// CloseIO that came before the process was started.
     stdin_closed: watch::Sender<bool>,
-    /// Rows and columns asked for before the process was started.
+    /// Rows and columns that were asked for last.
     size: Mutex<Option<(u32, u32)>>,
+    owed: Mutex<Owed>,
+}
+
+/// What was asked for while the machine stood still.
+#[derive(Debug, Default)]
+pub(super) struct Owed {
+    /// The terminal's size has changed.
+    pub(super) size: bool,
+    /// Signals with whether they are for all of the container. As with a kernel's, one that is pending already is not
+    /// pending twice.
+    pub(super) signals: BTreeSet<(u32, bool)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,6 +63,7 @@ impl Process {
             stdio: tokio::sync::Mutex::default(),
             stdin_closed: watch::Sender::new(false),
             size: Mutex::new(None),
+            owed: Mutex::default(),
         }
     }
 
@@ -72,13 +85,21 @@ impl Process {
         Some(plan)
     }
 
-    /// The size asked for before the start.
+    /// The size that was asked for last.
     pub(super) fn size(&self) -> Option<(u32, u32)> {
         *lock(&self.size)
     }
 
     pub(super) fn remember_size(&self, rows: u32, columns: u32) {
         *lock(&self.size) = Some((rows, columns));
+    }
+
+    pub(super) fn owe(&self, more: impl FnOnce(&mut Owed)) {
+        more(&mut lock(&self.owed));
+    }
+
+    pub(super) fn take_owed(&self) -> Owed {
+        std::mem::take(&mut *lock(&self.owed))
     }
 
     /// Takes the running pumps. A CloseIO that came first takes effect now.

@@ -182,10 +182,7 @@ impl Task {
     }
 
     async fn start_exec(&self, process: &Process) -> Result<(), TaskError> {
-        self.init.state().running("exec in")?;
-        if self.is_paused() {
-            return Err(TaskError::State { verb: "exec in", state: "paused" });
-        }
+        self.answering("exec in")?;
         let Some(mut plan) = process.take_plan() else {
             return Err(TaskError::State { verb: "start", state: "started" });
         };

@@ -79,7 +79,8 @@ impl Task {
         Ok(())
     }
 
-    /// Sends a signal. SIGKILL to the container always works: when the guest does not carry it out, the machine dies.
+    /// Sends a signal; to what is paused, once it goes on. SIGKILL to the container always works: when the guest does not
+    /// carry it out, the machine dies.
     ///
     /// # Errors
     /// A process that does not run, or the guest's answer.
@@ -93,6 +94,9 @@ impl Task {
                 return Err(TaskError::NotFound { what: "process", id: self.id.clone() });
             }
             state => state.running("signal")?,
+        }
+        if self.is_paused() {
+            return self.owe_signal(&process, signal, all).await;
         }
         let guest = self.guest().await?;
         guest.signal(&self.id, exec_id, signal, all).await.map_err(|error| self.with_console(error))
@@ -187,7 +191,7 @@ impl Task {
         }
     }
 
-    /// Sets a terminal's size; before the start it is remembered.
+    /// Sets a terminal's size; before the start, and while the machine stands still, it is remembered.
     ///
     /// # Errors
     /// The guest's answer.
@@ -195,6 +199,7 @@ impl Task {
         let process = self.process(exec_id)?;
         process.remember_size(rows, columns);
         match process.state() {
+            ProcessState::Running if self.is_paused() => self.owe_size(&process).await,
             ProcessState::Running => {
                 let guest = self.guest().await?;
                 guest.resize(&self.id, exec_id, rows, columns).await
@@ -212,12 +217,13 @@ impl Task {
         Ok(())
     }
 
-    /// Writes the container's cgroup files.
+    /// Writes the container's cgroup files. Not kept for later while the machine stands still: whether they can be written
+    /// is the guest's to say.
     ///
     /// # Errors
-    /// The guest's answer.
+    /// Not running, paused, or the guest's answer.
     pub async fn update(&self, files: Vec<CgroupFile>) -> Result<(), TaskError> {
-        self.init.state().running("update")?;
+        self.answering("update")?;
         self.guest().await?.update(&self.id, files).await
     }
 
@@ -226,11 +232,16 @@ impl Task {
     /// # Errors
     /// Not running, paused, or a guest that does not answer.
     pub async fn guest_processes(&self) -> Result<ProcessesResponse, TaskError> {
-        const VERB: &str = "look into";
-        self.init.state().running(VERB)?;
-        if self.is_paused() {
-            return Err(TaskError::State { verb: VERB, state: "paused" });
-        }
+        self.answering("look into")?;
         self.guest().await?.processes(&self.id).await
+    }
+
+    /// Only a guest that runs can answer.
+    pub(super) fn answering(&self, verb: &'static str) -> Result<(), TaskError> {
+        self.init.state().running(verb)?;
+        if self.is_paused() {
+            return Err(TaskError::State { verb, state: "paused" });
+        }
+        Ok(())
     }
 }

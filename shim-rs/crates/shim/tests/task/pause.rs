@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use containerd_shim_protos::api::Status;
 use containerd_shim_protos::ttrpc::Code;
+use serde_json::json;
 
 use crate::fake_machine::containerd::{Shim, refusal};
 use crate::fake_machine::liar::{Liar, Manners};
@@ -81,6 +82,55 @@ async fn a_guest_that_says_nothing_of_itself_is_paused_all_the_same() {
     let (code, message) = refusal(container.try_stats().await);
     assert_eq!((code, message.as_str()), (Code::FAILED_PRECONDITION, "cannot measure a paused process"));
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_update_of_a_paused_container_is_refused_at_once() {
+    let shim = Shim::start().await;
+    let container = shim.run(&shim.bundle("c").args(&["sleep", "1000"])).await;
+    container.pause().await;
+    let began = Instant::now();
+    let update = json!({ "memory": { "limit": 64 << 20 } });
+    let (code, message) = refusal(container.try_update(&update).await);
+    assert_eq!((code, message.as_str()), (Code::FAILED_PRECONDITION, "cannot update a paused process"));
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_size_and_signals_that_come_while_it_is_paused_are_there_when_it_goes_on() {
+    let (liar, _shim, container) = lied_to(Manners::default()).await;
+    container.pause().await;
+    let began = Instant::now();
+    container.resize(10, 20).await;
+    container.resize(40, 120).await;
+    container.kill(15).await;
+    container.kill(15).await;
+    container.kill(1).await;
+    assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    assert_eq!(liar.times_asked("resize 40 120") + liar.times_asked("signal 15"), 0);
+    assert_eq!(refusal(container.try_kill(65).await).0, Code::INVALID_ARGUMENT);
+    container.resume().await;
+    let asked = ["resize 10 20", "resize 40 120", "signal 1", "signal 15"];
+    // A signal that is pending already is not pending twice.
+    assert_eq!(asked.map(|words| liar.times_asked(words)), [0, 1, 1, 1]);
+    container.pause().await;
+    container.resume().await;
+    assert_eq!(asked.map(|words| liar.times_asked(words)), [0, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_container_that_is_asked_to_end_while_it_is_paused_ends_when_it_goes_on() {
+    let shim = Shim::start().await;
+    let bundle = shim.bundle("c").shell("trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done");
+    let container = shim.create(&bundle.nobody_reads()).await;
+    let mut output = container.listen();
+    container.start().await;
+    output.until("ready").await;
+    container.pause().await;
+    container.kill(15).await;
+    assert_eq!(container.status().await, Status::PAUSED);
+    container.resume().await;
+    assert_eq!(container.wait().await, 7);
 }
 
 #[tokio::test]
