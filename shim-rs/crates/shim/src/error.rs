@@ -45,6 +45,16 @@ pub enum TaskError {
         /// What it is.
         state: &'static str,
     },
+    /// As many as there may be: try again when there are fewer.
+    #[error("a machine may have {limit} {what} open, and no more are free; {hint}")]
+    Exhausted {
+        /// What there are no more of, in the plural.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+        /// What to do.
+        hint: &'static str,
+    },
     /// Not built.
     #[error("{what} is not supported by boxlite")]
     Unsupported {
@@ -105,6 +115,7 @@ impl TaskError {
             Self::Refused(_) | Self::State { .. } | Self::Config(_) => Code::FAILED_PRECONDITION,
             Self::NotFound { .. } => Code::NOT_FOUND,
             Self::Exists { .. } => Code::ALREADY_EXISTS,
+            Self::Exhausted { .. } => Code::RESOURCE_EXHAUSTED,
             Self::Unsupported { .. } => Code::UNIMPLEMENTED,
             Self::Launch { .. } => Code::UNKNOWN,
             Self::Guest { code, .. } => *code,
@@ -155,6 +166,7 @@ mod tests {
             (TaskError::no_task("x"), Code::NOT_FOUND),
             (TaskError::Exists { what: "task", id: "x".into() }, Code::ALREADY_EXISTS),
             (TaskError::State { verb: "start", state: "stopped" }, Code::FAILED_PRECONDITION),
+            (TaskError::Exhausted { what: "streams", limit: 3, hint: "x" }, Code::RESOURCE_EXHAUSTED),
             (TaskError::Unsupported { what: "checkpoint" }, Code::UNIMPLEMENTED),
             (TaskError::launch("the share")(io()), Code::UNKNOWN),
             (TaskError::Guest { code: Code::NOT_FOUND, message: "x".into() }, Code::NOT_FOUND),

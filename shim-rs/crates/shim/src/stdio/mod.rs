@@ -17,9 +17,9 @@ mod sink;
 use std::time::Duration;
 
 use boxlite_protocol::agent::WaitResponse;
-use boxlite_protocol::mux::Opener;
+use boxlite_protocol::mux::{MuxError, Opener, Stream, Vacancy};
 use boxlite_protocol::stream::{Kind, StreamName};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use self::input::Input;
 use self::output::Output;
@@ -28,6 +28,9 @@ use crate::error::TaskError;
 
 /// A reader who makes no room for as long as this is not reading.
 const STANDS_STILL: Duration = Duration::from_millis(500);
+
+/// How long a guest may take to take a stream that is offered to it.
+const TAKE: Duration = Duration::from_secs(10);
 
 /// What containerd named in Create or Exec; empty is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,24 +99,36 @@ impl Stdio {
     /// Opens the FIFOs, then a stream for each, and starts to pump.
     ///
     /// # Errors
-    /// A FIFO that cannot be opened, a log URI that is not understood, or a dead channel.
+    /// More streams than may be open, a FIFO that cannot be opened, a log URI that is not understood, or a guest that
+    /// does not take a stream.
     pub async fn open(paths: &StdioPaths, opener: &Opener, owner: Owner<'_>) -> Result<Self, TaskError> {
-        let stream = async |kind| {
-            let name = StreamName::stdio(kind, owner.container_id, owner.exec_id);
-            opener.open(&name).await.map_err(TaskError::launch("opening a stream to the guest"))
+        let wanted = [Kind::Stdin, Kind::Stdout, Kind::Stderr].map(|kind| paths.wants(kind));
+        // Before anything is opened: a guest keeps what it was offered and nobody came for.
+        let count = wanted.iter().filter(|wanted| **wanted).count();
+        let mut room = opener.reserve(count).map_err(not_open)?;
+        let mut stream = async |kind| match room.pop() {
+            Some(vacancy) => {
+                open_stream(vacancy, StreamName::stdio(kind, owner.container_id, owner.exec_id)).await
+            }
+            None => Err(not_open(MuxError::Closed)),
         };
+        let [stdin, stdout, stderr] = wanted;
         let mut stdio = Self::default();
-        if paths.wants(Kind::Stdin) {
+        if stdin {
             let fifo = input::Fifo::open(&paths.stdin)?;
             stdio.input = Some(Input::start(fifo, stream(Kind::Stdin).await?));
         }
-        let stdout = paths.wants(Kind::Stdout).then_some(paths.stdout.as_str());
-        let stderr = paths.wants(Kind::Stderr).then_some(paths.stderr.as_str());
-        let [stdout, stderr] = Sink::open(stdout, stderr, owner).await?;
-        if let Some(sink) = stdout {
+        let sinks = Sink::open(
+            stdout.then_some(paths.stdout.as_str()),
+            stderr.then_some(paths.stderr.as_str()),
+            owner,
+        );
+        let [to_stdout, to_stderr] = sinks.await?;
+        // A log program has both, whatever is wanted.
+        if let Some(sink) = to_stdout.filter(|_| stdout) {
             stdio.stdout = Some(Output::start(stream(Kind::Stdout).await?, sink));
         }
-        if let Some(sink) = stderr {
+        if let Some(sink) = to_stderr.filter(|_| stderr) {
             stdio.stderr = Some(Output::start(stream(Kind::Stderr).await?, sink));
         }
         Ok(stdio)
@@ -169,5 +184,26 @@ impl Stdio {
     fn outputs(&mut self, written: Written) -> impl Iterator<Item = (&mut Output, Option<u64>)> {
         let both = [(&mut self.stdout, written.stdout), (&mut self.stderr, written.stderr)];
         both.into_iter().filter_map(|(output, bytes)| Some((output.as_mut()?, bytes)))
+    }
+}
+
+async fn open_stream(vacancy: Vacancy, name: StreamName) -> Result<Stream, TaskError> {
+    match timeout(TAKE, vacancy.open(&name)).await {
+        Ok(stream) => stream.map_err(not_open),
+        Err(_) => Err(TaskError::MachineGone {
+            why: format!("the guest did not take a stream within {} s", TAKE.as_secs()),
+            console: String::new(),
+        }),
+    }
+}
+
+fn not_open(error: MuxError) -> TaskError {
+    match error {
+        MuxError::Full { limit } => TaskError::Exhausted {
+            what: "streams",
+            limit,
+            hint: "a process of the container has up to three: let others end first",
+        },
+        other => TaskError::launch("opening a stream to the guest")(other),
     }
 }

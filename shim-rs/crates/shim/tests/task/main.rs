@@ -16,6 +16,7 @@ mod hooks;
 mod input;
 mod liars;
 mod life;
+mod many;
 mod memory;
 mod news;
 mod output;
