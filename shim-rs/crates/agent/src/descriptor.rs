@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 
+use rustix::buffer::{Buffer, spare_capacity};
 use rustix::io::Errno;
 use tokio::io::Ready;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
@@ -19,8 +20,21 @@ pub(crate) type Watched = AsyncFd<OwnedFd>;
 /// Reads what is there, waiting for the first byte; 0 at the end.
 pub(crate) async fn read_some(source: &Watched, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
-        if let Some(read) = read_once(source.readable().await?, buffer) {
+        if let Some(read) = read_once(source.readable().await?, &mut *buffer) {
             return read;
+        }
+    }
+}
+
+/// As [`read_some`], instead of what was in `bytes`, and `most` of it. Nothing is held while nothing is there.
+pub(crate) async fn read_anew(source: &Watched, bytes: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+    bytes.clear();
+    loop {
+        let guard = source.readable().await?;
+        bytes.reserve_exact(most);
+        match read_once(guard, spare_capacity(bytes)) {
+            Some(read) => return read,
+            None => *bytes = Vec::new(),
         }
     }
 }
@@ -32,7 +46,7 @@ pub(crate) fn poll_read(
     buffer: &mut [u8],
 ) -> Poll<io::Result<usize>> {
     loop {
-        if let Some(read) = read_once(ready!(source.poll_read_ready(context))?, buffer) {
+        if let Some(read) = read_once(ready!(source.poll_read_ready(context))?, &mut *buffer) {
             return Poll::Ready(read);
         }
     }
@@ -57,7 +71,10 @@ pub(crate) fn poll_write(sink: &Watched, context: &mut Context<'_>, bytes: &[u8]
     }
 }
 
-fn read_once(guard: AsyncFdReadyGuard<'_, OwnedFd>, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+fn read_once(
+    guard: AsyncFdReadyGuard<'_, OwnedFd>,
+    buffer: impl Buffer<u8, Output = usize>,
+) -> Option<io::Result<usize>> {
     match attempt(guard, Ready::is_read_closed, |fd| rustix::io::read(fd, buffer)) {
         Attempt::Done(read) => Some(read),
         Attempt::HungUp => Some(Ok(0)),
@@ -164,6 +181,23 @@ mod tests {
             std::future::poll_fn(|context| poll_read(port, context, &mut [0; 1])).await
         });
         assert_eq!(polled.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_something_to_read_holds_nothing() {
+        let (near, far) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).unwrap();
+        let near = sys::watched(near).unwrap();
+        let mut bytes = Vec::new();
+        for text in [b"one".as_slice(), b"another"] {
+            rustix::io::write(&far, text).unwrap();
+            assert_eq!(read_anew(&near, &mut bytes, 4096).await.unwrap(), text.len());
+            assert_eq!(bytes, text);
+        }
+        let none = Duration::from_millis(20);
+        assert!(tokio::time::timeout(none, read_anew(&near, &mut bytes, 4096)).await.is_err());
+        assert_eq!(bytes.capacity(), 0);
+        drop(far);
+        assert_eq!(read_anew(&near, &mut bytes, 4096).await.unwrap(), 0);
     }
 
     #[tokio::test]

@@ -2,23 +2,29 @@
 //! Carries a process's bytes between its pipes or terminal and the streams the host opened.
 //!
 //! Owns one pump for each stream, each a task of its own: a reader who stops reading stops its stream and no other. An
-//! output is carried until nobody is left who could write to it, whoever asked for it in the first place.
+//! output is carried until nobody is left who could write to it, whoever asked for it in the first place. A pump that
+//! waits for something to carry holds no buffer: a thousand execs that say nothing are cheap.
+//!
 //! Order: [`connect`] makes the pipes, [`Ends::pump`] starts the copying once the process is there, and when it has
 //! ended [`Pumps::whole`] waits for all there will be, or [`Pumps::written`] for what came before the end.
 
-use std::future::Future;
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use boxlite_protocol::mux::Stream;
 use boxlite_protocol::plan::Process;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::descriptor::{Watched, read_some, write_all};
+use crate::descriptor::{Watched, read_anew, write_all};
 use crate::error::{Fault, Trying};
 use crate::process::ChildStdio;
 use crate::sys;
@@ -198,24 +204,28 @@ impl Output {
 
 /// Host to process. The end of the stream closes a pipe; a terminal stays.
 async fn copy_in(mut stream: Stream, sink: Source) {
-    let mut buffer = vec![0; CHUNK];
-    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-        if write_all(&sink, &buffer[..count]).await.is_err() {
-            // The process reads no more: dropping the stream tells the host.
-            return;
+    loop {
+        match piece_of(&mut stream).await {
+            Ok(piece) if !piece.is_empty() => {
+                if write_all(&sink, &piece).await.is_err() {
+                    // The process reads no more: dropping the stream tells the host.
+                    return;
+                }
+            }
+            _ => return,
         }
     }
 }
 
 /// Process to host, until nobody is left who could write. A terminal reports its end as an error.
 async fn copy_out(source: Source, mut stream: Stream, progress: watch::Sender<Progress>) {
-    let mut buffer = vec![0; CHUNK];
-    while let Ok(count @ 1..) = read_some(&source, &mut buffer).await {
+    let mut taken = Vec::new();
+    while let Ok(count @ 1..) = read_anew(&source, &mut taken, CHUNK).await {
         progress.send_modify(|progress| progress.taken += count as u64);
-        if stream.write_all(&buffer[..count]).await.is_err() {
+        if stream.write_all(&taken).await.is_err() {
             drop((stream, progress));
             // Who goes on writing must not be killed by it.
-            return discard(&source, &mut buffer).await;
+            return discard(&source, taken).await;
         }
         progress.send_modify(|progress| progress.carried = progress.taken);
     }
@@ -223,6 +233,23 @@ async fn copy_out(source: Source, mut stream: Stream, progress: watch::Sender<Pr
     let _ = stream.shutdown().await;
 }
 
-async fn discard(source: &Source, buffer: &mut [u8]) {
-    while let Ok(1..) = read_some(source, buffer).await {}
+async fn discard(source: &Source, mut taken: Vec<u8>) {
+    while let Ok(1..) = read_anew(source, &mut taken, CHUNK).await {}
+}
+
+thread_local! {
+    /// What is read from a stream until it has a place of its own. Nothing is in it between two reads.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
+}
+
+/// What is there, waiting for the first byte; empty at the end.
+async fn piece_of(stream: &mut Stream) -> io::Result<Vec<u8>> {
+    poll_fn(|context| {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+            Poll::Ready(Ok(buffer.filled().to_vec()))
+        })
+    })
+    .await
 }

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe::{OpenOptions, Receiver, Sender};
 use tokio::task::JoinHandle;
 
+use super::piece;
 use crate::error::TaskError;
 
 /// Both ends of containerd's stdin FIFO.
@@ -60,11 +61,21 @@ impl Drop for Input {
 
 async fn pump(mut reader: Receiver, mut stream: Stream) {
     // Either end may break when the process ends first; nobody waits for this.
-    if let Err(error) = tokio::io::copy(&mut reader, &mut stream).await {
+    if let Err(error) = carry(&mut reader, &mut stream).await {
         tracing::debug!(%error, "stdin ended early");
     }
     if let Err(error) = stream.shutdown().await {
         tracing::debug!(%error, "stdin of a process that is gone");
+    }
+}
+
+async fn carry(reader: &mut Receiver, stream: &mut Stream) -> std::io::Result<()> {
+    loop {
+        let piece = piece::next(reader).await?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        stream.write_all(&piece).await?;
     }
 }
 

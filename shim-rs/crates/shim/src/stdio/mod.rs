@@ -12,6 +12,7 @@
 mod input;
 mod logger;
 mod output;
+mod piece;
 mod sink;
 
 use std::time::Duration;

@@ -9,18 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boxlite_protocol::mux::Stream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::piece;
 use super::sink::Sink;
 
 /// Bytes on the way while the process runs; four times a pipe's.
 const RUNNING_BUDGET: usize = 256 << 10;
 /// Bytes more once it ended: what a guest can have in flight, and an end to what a hostile one may send.
 const FINAL_BUDGET: usize = 16 << 20;
-/// The largest piece moved at once.
-const CHUNK: usize = 64 << 10;
 
 /// One running pump.
 #[derive(Debug)]
@@ -50,7 +49,7 @@ impl Output {
         let owed = bytes.map(|bytes| bytes.saturating_sub(*self.came.borrow()));
         let owed = owed.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(FINAL_BUDGET);
         // The last piece may hold more than was asked for.
-        self.budget.add_permits(owed.min(FINAL_BUDGET) + CHUNK);
+        self.budget.add_permits(owed.min(FINAL_BUDGET) + piece::LARGEST);
     }
 
     /// The first `bytes` are on this side, or the guest has closed its end.
@@ -101,18 +100,16 @@ async fn read(
     budget: Arc<Semaphore>,
     comes: watch::Sender<u64>,
 ) {
-    let mut buffer = vec![0; CHUNK];
     loop {
-        let count = match stream.read(&mut buffer).await {
-            Ok(0) => return,
-            Ok(count) => count,
+        let chunk = match piece::next(&mut stream).await {
+            Ok(chunk) if chunk.is_empty() => return,
+            Ok(chunk) => chunk,
             Err(error) => {
                 tracing::debug!(%error, "output stream broke");
                 return;
             }
         };
-        // As large as what is in it: a guest that writes byte by byte is not to fill the host with empty room.
-        let chunk = buffer[..count].to_vec();
+        let count = chunk.len();
         let length = u32::try_from(count).unwrap_or(u32::MAX);
         match budget.acquire_many(length).await {
             Ok(permit) => permit.forget(),
