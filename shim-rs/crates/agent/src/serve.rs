@@ -22,6 +22,7 @@ use crate::containers::Containers;
 use crate::error::{Fault, Trying};
 use crate::events::MemoryEvents;
 use crate::mode::{self, Mode};
+use crate::process::limits;
 use crate::provisions::Provisions;
 use crate::reaper::Reaper;
 use crate::relay::Relays;
@@ -63,6 +64,7 @@ pub(crate) fn process(mode: Mode) -> ExitCode {
 }
 
 fn run(fd: OwnedFd, guest: bool, share: Option<Share>, cgroups: Option<PathBuf>) -> Result<(), Fault> {
+    limits::allow_open_files()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime: Runtime = runtime.trying(|| "start runtime".to_owned())?;
     runtime.block_on(async {

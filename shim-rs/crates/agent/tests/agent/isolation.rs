@@ -75,6 +75,20 @@ agent_test!(limits_are_the_plans, guest, {
     assert_eq!(lines[2].split(' ').nth(18), Some("5"), "{output}");
 });
 
+agent_test!(processes_may_open_what_the_agent_was_given_and_not_what_it_may, guest, {
+    let line = |pid: &str| {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        limits.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned()
+    };
+    // Who started the agent has it from the same place.
+    let given: Vec<String> = line("self").split_whitespace().map(str::to_owned).collect();
+    let (_, output, error) = guest.run(plan(&["sh", "-c", "ulimit -Sn; ulimit -Hn"])).await;
+    assert_eq!(output.lines().collect::<Vec<_>>(), [&given[3], &given[4]], "{error}");
+    let of_agent = line(&guest.agent().id().to_string());
+    let may: u64 = of_agent.split_whitespace().nth(3).unwrap().parse().unwrap();
+    assert!(may >= 16_384, "{of_agent}");
+});
+
 agent_test!(seccomp_filter_is_in_force, guest, {
     // if nr == __NR_mkdir or __NR_mkdirat: errno 13, else allow.
     let instruction = |code: u16, jt: u8, jf: u8, k: u32| {

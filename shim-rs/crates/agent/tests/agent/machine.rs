@@ -12,7 +12,7 @@ use boxlite_protocol::ttrpc::Code;
 use tokio::io::AsyncReadExt;
 
 use crate::child::in_time;
-use crate::host::{Guest, container, patience, read_all, read_until, refusal};
+use crate::host::{Guest, container, patience, read_all, read_until, refusal, send};
 use crate::plans::{filesystem, plan, process};
 use crate::{machine_test, plans};
 
@@ -141,6 +141,21 @@ machine_test!(update_stats_and_freezing, guest, {
     guest.signal("c", "", 9, true).await.unwrap();
     assert_eq!(guest.wait("c", "").await.exit_status, 137);
     guest.remove("c").await;
+});
+
+machine_test!(more_execs_are_open_at_once_than_the_kernel_gives_files_for, guest, {
+    let _io = guest.launch(plan(&["sleep", "1000"])).await.unwrap();
+    let mut execs = Vec::new();
+    for number in 0..400 {
+        execs.push(guest.exec("c", &format!("e{number}"), process(&["cat"])).await.unwrap());
+    }
+    for (number, exec) in execs.iter_mut().enumerate().step_by(37) {
+        send(&mut exec.stdin, &format!("{number}\n")).await;
+        read_until(&mut exec.stdout, &format!("{number}\n")).await;
+    }
+    // A process has what the kernel gave.
+    let limits = guest.exec("c", "limits", process(&["sh", "-c", "ulimit -Sn; ulimit -Hn"])).await.unwrap();
+    assert_eq!(read_all(limits.stdout).await, "1024\n4096\n");
 });
 
 machine_test!(kill_for_want_of_memory_is_told, guest, {

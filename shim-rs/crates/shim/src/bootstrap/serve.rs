@@ -12,6 +12,7 @@ use boxlite_protocol::ttrpc::asynchronous::transport::Listener;
 use boxlite_protocol::ttrpc::asynchronous::{Server, Service as TtrpcService};
 use containerd_shim::Flags;
 use containerd_shim_protos::shim_async::{Task as TaskService, create_task};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::log;
 use crate::config::Config;
@@ -23,6 +24,8 @@ use crate::{host_cgroup, memory, plan, sweep};
 
 /// Where `start` put the listening socket.
 pub(super) const LISTENER_FD: i32 = 3;
+/// Files a shim may have open, where it may.
+const OPEN_FILES: u64 = 8192;
 /// A shim nobody gave a task to by then was forgotten (containerd's own deadline for Create is shorter).
 const FORGOTTEN: Duration = Duration::from_secs(60);
 /// One whose task is over and whom nobody can ask for it any more is not kept for longer.
@@ -33,6 +36,7 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
         return Err(TaskError::Invalid { what: "this program is started by containerd".to_owned() });
     }
     memory::share_arena();
+    let open_files = allow_open_files();
     let origin = host_cgroup::remember_origin();
     let ahead = [begin("cgroup", expect_moves), begin("plan", expect_plan)];
     // The engine names its file only with Create; a wrong one is refused there, with words.
@@ -47,6 +51,9 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     if let Err(error) = origin {
         tracing::warn!(error = chain(&error), "this shim will not find back to its cgroup");
     }
+    if let Err(error) = open_files {
+        tracing::warn!(%error, "this shim carries fewer execs at once than it could");
+    }
     for error in ahead.into_iter().filter_map(Result::err) {
         tracing::debug!(%error, "nothing is done ahead of Create");
     }
@@ -57,6 +64,17 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     // A logger or reader that hangs does not keep the shim.
     runtime.shutdown_background();
     served
+}
+
+/// A thousand execs have four files each. containerd of its own gives its shims the host's usual 1024, of the 524288 that
+/// they may have.
+fn allow_open_files() -> std::io::Result<()> {
+    let given = getrlimit(Resource::Nofile);
+    let wanted = given.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
+    if given.current.is_some_and(|current| current < wanted) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: given.maximum })?;
+    }
+    Ok(())
 }
 
 /// Create comes in some milliseconds. What it would wait for is begun now, beside it.

@@ -45,6 +45,18 @@ async fn the_socket_is_roots_alone() {
 }
 
 #[tokio::test]
+async fn a_shim_may_open_what_a_thousand_execs_need() {
+    let mut call = Call::new();
+    let few = "ulimit -Sn 1024; exec \"$@\"";
+    call.wrapper = ["sh", "-c", few, "sh"].map(str::to_owned).to_vec();
+    let server = Server::connect(&json(&call.start()).1).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid.as_raw_nonzero())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(open_files.split_whitespace().nth(3), Some("8192"), "{open_files}");
+    server.shut_down().await;
+}
+
+#[tokio::test]
 async fn flags_and_nothing_on_stdin_are_answered_in_json() {
     let call = Call::new();
     let (version, address) = json(&call.start());
