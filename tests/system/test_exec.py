@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Further processes in a running container."""
 
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 
 import pytest
+from docker import APIClient
+from docker.utils.socket import frames_iter
 
 from tests.engines import images
 from tests.engines.command import Result
@@ -123,6 +127,27 @@ def test_fifty_at_once_do_not_mix(inside: Inside) -> None:
             b"%d %d\n" % (number, i) for i in (1, 2, 3)
         )
         assert result == (number, out, b"e%d\n" % number * 3)
+
+
+def test_two_hundred_with_three_streams_are_open_at_once(inside: Inside) -> None:
+    # By the engine's API: so many docker commands would be another test.
+    def scenario(docker: Docker, container: str) -> list[bytes]:
+        client = APIClient(base_url=f"unix://{docker.pair.docker_socket}", timeout=60)
+        with closing(client), ExitStack() as stack:
+            opened = []
+            for _ in range(200):
+                made = client.exec_create(container, ["cat"], stdin=True)
+                connection = client.exec_start(made["Id"], socket=True)
+                opened.append(stack.enter_context(closing(connection)))
+            for number, connection in enumerate(opened):
+                connection._sock.sendall(b"%d\n" % number)
+                connection._sock.shutdown(socket.SHUT_WR)
+            return [
+                b"".join(data for _, data in frames_iter(connection, tty=False))
+                for connection in opened
+            ]
+
+    assert inside.same(scenario) == [b"%d\n" % number for number in range(200)]
 
 
 @pytest.mark.core

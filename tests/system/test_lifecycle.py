@@ -169,6 +169,51 @@ def test_a_paused_container_stands_still_until_it_goes_on(both: Both) -> None:
 
 
 @pytest.mark.core
+def test_a_paused_container_is_measured_at_once(both: Both) -> None:
+    def scenario(docker: Docker) -> object:
+        with docker.container() as container:
+            docker("pause", container).ok()
+            shown = docker(
+                "stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", container
+            ).ok()
+            docker("unpause", container).ok()
+            used, pids = shown.text.split()[0], shown.text.split()[-1]
+            return used not in ("0B", "--"), int(pids) > 0, shown.seconds < 10
+
+    assert both.same(scenario) == (True, True, True)
+
+
+@pytest.mark.core
+def test_stop_asks_a_paused_container_too(both: Both) -> None:
+    def scenario(docker: Docker) -> object:
+        with docker.container(argv=POLITE) as container:
+            says_hello(docker, container)
+            docker("pause", container).ok()
+            stopped = docker("stop", "--time", "20", container).ok()
+            assert stopped.seconds < 15, "it was killed, not asked"
+            state = docker.state(container)
+            return state["Status"], state["ExitCode"], docker("logs", container).stdout
+
+    assert both.same(scenario) == ("exited", 9, b"hello\nbye\n")
+
+
+@pytest.mark.boxlite_only
+def test_limits_of_a_paused_container_stay_until_it_goes_on(docker: Docker) -> None:
+    with docker.container("--memory", "64m") as container:
+        docker("pause", container).ok()
+        more = ("update", "--memory", "80m", "--memory-swap", "80m", container)
+        refused = docker(*more)
+        assert refused.code != 0 and refused.seconds < 5
+        assert "cannot update a paused process" in refused.errors
+        docker("unpause", container).ok()
+        held = docker.exec(container, "cat", "/sys/fs/cgroup/memory.max").ok().text
+        assert int(held) == 64 << 20
+        docker(*more).ok()
+        held = docker.exec(container, "cat", "/sys/fs/cgroup/memory.max").ok().text
+        assert int(held) == 80 << 20
+
+
+@pytest.mark.core
 def test_a_forced_removal_ends_a_running_container(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         container = docker.start(argv=DEAF)
