@@ -111,6 +111,15 @@ impl Process {
         self.try_delete().await.expect("deleted").exit_status
     }
 
+    /// Ends a container and deletes it. For the end of a test on one thread: a shim that is dropped there has nobody left
+    /// who would clear up.
+    pub async fn remove(&self) {
+        // One that has ended is as good.
+        let _ = self.try_kill(9).await;
+        self.wait().await;
+        self.delete().await;
+    }
+
     pub async fn try_state(&self) -> ttrpc::Result<StateResponse> {
         let request =
             StateRequest { id: self.container.clone(), exec_id: self.exec.clone(), ..Default::default() };

@@ -35,6 +35,7 @@ async fn an_exec_whose_wait_is_refused_has_ended_and_nothing_else_has() {
     assert_eq!(execs[1].status().await, Status::RUNNING);
     liar.end("e1", Some(3));
     assert_eq!(soon("the other's end", execs[1].wait()).await, 3);
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -56,6 +57,7 @@ async fn a_guest_that_only_cuts_off_its_control_ends_execs_and_leaves_the_contai
     container.kill(9).await;
     assert_eq!(container.wait().await, 137);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -66,6 +68,7 @@ async fn a_channel_that_ends_ends_the_container() {
     assert_eq!(execs[0].wait().await, 137);
     shim.events.wait_for("exit 137").await;
     assert!(shim.events.words().contains(&"exit e0 137".to_owned()));
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -86,6 +89,7 @@ async fn calls_to_a_guest_that_hangs_for_a_while_cost_nothing_but_themselves() {
     assert_eq!(container.status().await, Status::RUNNING);
     let exec = container.exec("e1", &Exec::shell("exit 5")).await;
     assert_eq!(exec.wait().await, 5);
+    container.remove().await;
 }
 
 #[tokio::test]

@@ -59,7 +59,10 @@ async fn a_thousand_execs_with_three_streams_run_at_once_and_one_too_many_is_ref
     // One ends, and there is room for another.
     running[0].close_stdin().await;
     assert_eq!(running[0].wait().await, 0);
-    let another = container.exec("another", &Exec::args(&["echo", "heard"]).nobody_reads()).await;
-    another.listen().until("heard\n").await;
+    let another = container.add("another", &Exec::args(&["echo", "heard"]).nobody_reads()).await;
+    let mut output = another.listen();
+    another.start().await;
+    output.until("heard\n").await;
     assert_eq!(another.wait().await, 0);
+    container.remove().await;
 }

@@ -39,6 +39,7 @@ async fn statistics_of_a_paused_container_are_those_of_the_moment_it_was_paused(
     assert_eq!(liar.times_asked("stats"), asked, "a guest that stands still was asked");
     container.resume().await;
     assert_eq!(container.memory().await, 1);
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -54,6 +55,7 @@ async fn scrapes_of_a_paused_container_are_answered_at_once_and_do_not_end_it() 
     let exec = container.exec("e1", &Exec::args(&["true"])).await;
     assert_eq!(exec.wait().await, 0);
     assert_eq!(container.status().await, Status::RUNNING);
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -68,6 +70,7 @@ async fn a_guest_is_asked_for_statistics_once_however_many_ask() {
     assert_eq!(container.memory().await, 4096);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(liar.times_asked("stats"), 2);
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -82,6 +85,7 @@ async fn a_guest_that_says_nothing_of_itself_is_paused_all_the_same() {
     let (code, message) = refusal(container.try_stats().await);
     assert_eq!((code, message.as_str()), (Code::FAILED_PRECONDITION, "cannot measure a paused process"));
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -94,6 +98,7 @@ async fn an_update_of_a_paused_container_is_refused_at_once() {
     let (code, message) = refusal(container.try_update(&update).await);
     assert_eq!((code, message.as_str()), (Code::FAILED_PRECONDITION, "cannot update a paused process"));
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -116,6 +121,7 @@ async fn a_size_and_signals_that_come_while_it_is_paused_are_there_when_it_goes_
     container.pause().await;
     container.resume().await;
     assert_eq!(asked.map(|words| liar.times_asked(words)), [0, 1, 1, 1]);
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -131,6 +137,7 @@ async fn a_container_that_is_asked_to_end_while_it_is_paused_ends_when_it_goes_o
     assert_eq!(container.status().await, Status::PAUSED);
     container.resume().await;
     assert_eq!(container.wait().await, 7);
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -147,6 +154,7 @@ async fn a_resume_that_fails_leaves_it_paused() {
     container.resume().await;
     assert_eq!(container.status().await, Status::RUNNING);
     assert_eq!(container.exec("e1", &Exec::args(&["true"])).await.wait().await, 0);
+    container.remove().await;
 }
 
 #[tokio::test]
@@ -159,4 +167,5 @@ async fn a_machine_that_stops_by_itself_is_a_paused_container() {
     assert_eq!(refusal(exec.try_start().await).0, Code::FAILED_PRECONDITION);
     container.resume().await;
     assert_eq!(container.status().await, Status::RUNNING);
+    container.remove().await;
 }
