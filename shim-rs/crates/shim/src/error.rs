@@ -73,6 +73,24 @@ pub enum TaskError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// What the engine named for a process's standard streams cannot be had: name something else, or make it so.
+    #[error("{what} failed")]
+    Stdio {
+        /// What was tried, as a noun phrase.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The machine did not do as it was told, and is as it was: ask again, or end it.
+    #[error("{what} failed")]
+    Machine {
+        /// What was asked, as a noun phrase.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: boxlite_vmm::VmmError,
+    },
     /// The guest answered with an error of its own: what runc would say of the same program.
     #[error("{message}")]
     Guest {
@@ -103,6 +121,16 @@ impl TaskError {
         move |source| Self::Launch { step, source: source.into() }
     }
 
+    /// Wraps the failure to open what a process's standard streams are to lead to.
+    pub(crate) fn stdio<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Stdio { what, source: source.into() }
+    }
+
+    /// Wraps what a machine that is there has not done.
+    pub(crate) fn machine(what: &'static str) -> impl FnOnce(boxlite_vmm::VmmError) -> Self {
+        move |source| Self::Machine { what, source }
+    }
+
     /// A task that is not there.
     pub(crate) fn no_task(id: &str) -> Self {
         Self::NotFound { what: "task", id: id.to_owned() }
@@ -117,7 +145,10 @@ impl TaskError {
             Self::Exists { .. } => Code::ALREADY_EXISTS,
             Self::Exhausted { .. } => Code::RESOURCE_EXHAUSTED,
             Self::Unsupported { .. } => Code::UNIMPLEMENTED,
-            Self::Launch { .. } => Code::UNKNOWN,
+            Self::Launch { .. } | Self::Stdio { .. } => Code::UNKNOWN,
+            // It did not end over the question; it may have before.
+            Self::Machine { source: boxlite_vmm::VmmError::Ended(_), .. } => Code::UNAVAILABLE,
+            Self::Machine { .. } => Code::INTERNAL,
             Self::Guest { code, .. } => *code,
             Self::MachineGone { .. } => Code::UNAVAILABLE,
         }
@@ -161,6 +192,7 @@ mod tests {
     #[test]
     fn each_variant_has_its_code() {
         let io = || std::io::Error::other("disk on fire");
+        let refused = boxlite_vmm::VmmError::Monitor { command: "cont", reason: "not today".into() };
         let table = [
             (TaskError::Invalid { what: "x".into() }, Code::INVALID_ARGUMENT),
             (TaskError::no_task("x"), Code::NOT_FOUND),
@@ -169,6 +201,8 @@ mod tests {
             (TaskError::Exhausted { what: "streams", limit: 3, hint: "x" }, Code::RESOURCE_EXHAUSTED),
             (TaskError::Unsupported { what: "checkpoint" }, Code::UNIMPLEMENTED),
             (TaskError::launch("the share")(io()), Code::UNKNOWN),
+            (TaskError::stdio("opening a FIFO")(io()), Code::UNKNOWN),
+            (TaskError::machine("resuming the machine")(refused), Code::INTERNAL),
             (TaskError::Guest { code: Code::NOT_FOUND, message: "x".into() }, Code::NOT_FOUND),
             (TaskError::MachineGone { why: "x".into(), console: String::new() }, Code::UNAVAILABLE),
         ];

@@ -31,7 +31,7 @@ impl Fifo {
             let hold = OpenOptions::new().open_sender(path)?;
             Ok(Self { reader, hold })
         };
-        open().map_err(TaskError::launch("opening the stdin FIFO"))
+        open().map_err(TaskError::stdio("opening the stdin FIFO"))
     }
 }
 

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use self::input::Input;
 use self::output::Output;
 use self::sink::Sink;
-use crate::error::TaskError;
+use crate::error::{TaskError, chain};
 
 /// A reader who makes no room for as long as this is not reading.
 const STANDS_STILL: Duration = Duration::from_millis(500);
@@ -205,6 +205,9 @@ fn not_open(error: MuxError) -> TaskError {
             limit,
             hint: "a process of the container has up to three: let others end first",
         },
-        other => TaskError::launch("opening a stream to the guest")(other),
+        other => TaskError::MachineGone {
+            why: format!("a stream to its guest cannot be opened: {}", chain(&other)),
+            console: String::new(),
+        },
     }
 }

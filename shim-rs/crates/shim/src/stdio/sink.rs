@@ -30,7 +30,7 @@ impl Sink {
         owner: Owner<'_>,
     ) -> Result<[Option<Self>; 2], TaskError> {
         if let Some(uri) = stdout.or(stderr).filter(|uri| uri.starts_with("binary://")) {
-            return logger::start(uri, owner).await.map_err(TaskError::launch("starting the log program"));
+            return logger::start(uri, owner).await.map_err(TaskError::stdio("starting the log program"));
         }
         let stdout = match stdout {
             Some(uri) => Some(Self::open_one(uri).await?),
@@ -45,7 +45,7 @@ impl Sink {
 
     async fn open_one(uri: &str) -> Result<Self, TaskError> {
         if let Some(path) = uri.strip_prefix("file://") {
-            return Self::open_file(Path::new(path)).await.map_err(TaskError::launch("opening the log file"));
+            return Self::open_file(Path::new(path)).await.map_err(TaskError::stdio("opening the log file"));
         }
         let path = uri.strip_prefix("fifo://").unwrap_or(uri);
         if path.contains("://") {
@@ -58,7 +58,7 @@ impl Sink {
             .read_write(true)
             .open_sender(path)
             .map(Self::Pipe)
-            .map_err(TaskError::launch("opening an output FIFO"))
+            .map_err(TaskError::stdio("opening an output FIFO"))
     }
 
     async fn open_file(path: &Path) -> std::io::Result<Self> {

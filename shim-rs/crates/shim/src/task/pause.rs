@@ -61,7 +61,7 @@ impl Task {
         }
         self.measure_before_pause().await;
         match self.machine.pause().await {
-            Err(error) if !self.is_paused() => Err(TaskError::launch("pausing the machine")(error)),
+            Err(error) if !self.is_paused() => Err(TaskError::machine("pausing the machine")(error)),
             _ => Ok(()),
         }
     }
@@ -79,7 +79,7 @@ impl Task {
             return Err(TaskError::State { verb: VERB, state: state.name() });
         }
         match self.machine.resume().await {
-            Err(error) if self.is_paused() => return Err(TaskError::launch("resuming the machine")(error)),
+            Err(error) if self.is_paused() => return Err(TaskError::machine("resuming the machine")(error)),
             _ => {}
         }
         drop(turn);

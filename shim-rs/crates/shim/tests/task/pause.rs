@@ -146,8 +146,9 @@ async fn a_resume_that_fails_leaves_it_paused() {
     let container = shim.run(&shim.bundle("c").args(&["sleep", "1000"])).await;
     container.pause().await;
     shim.host.refuses_resume.store(true, Ordering::SeqCst);
-    let (_, message) = refusal(container.try_resume().await);
-    assert!(message.contains("not today"), "{message}");
+    let (code, message) = refusal(container.try_resume().await);
+    assert_eq!(code, Code::INTERNAL);
+    assert_eq!(message, "resuming the machine failed: the machine's monitor failed at cont: not today");
     assert_eq!(container.status().await, Status::PAUSED);
     assert_eq!(refusal(container.try_pause().await).0, Code::FAILED_PRECONDITION);
     shim.host.refuses_resume.store(false, Ordering::SeqCst);
