@@ -5,7 +5,7 @@
 use boxlite_protocol::agent::StatsResponse;
 use boxlite_protocol::plan::CgroupFile;
 use boxlite_protocol::protobuf::Message;
-use boxlite_shim::task::metrics_of;
+use boxlite_shim::container::metrics_of;
 use libfuzzer_sys::fuzz_target;
 
 /// Every file that is read.

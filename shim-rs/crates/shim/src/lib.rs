@@ -6,7 +6,8 @@
 //!
 //! - [`bootstrap`]: how containerd starts, describes and cleans up a shim
 //! - [`service`]: requests in, answers out
-//! - [`task`]: the life of one container; `double`: the process of the host that stands for it
+//! - [`sandbox`]: one machine and its life; [`container`]: one container in it, which containerd calls a task;
+//!   `double`: the process of the host that stands for a container
 //! - [`template`]: machines saved once, for others to start from; `trial`: machines that are no container's
 //! - [`plan`]: from an OCI spec to what is to be done; decides everything, does nothing
 //! - [`share`], [`host_cgroup`], [`hooks`]: what is done on the host
@@ -14,6 +15,7 @@
 
 pub mod bootstrap;
 pub mod config;
+pub mod container;
 mod double;
 pub mod error;
 pub mod events;
@@ -26,10 +28,10 @@ mod memory;
 pub mod options;
 pub mod plan;
 mod relay;
+pub mod sandbox;
 pub mod service;
 pub mod share;
 pub mod stdio;
 mod sweep;
-pub mod task;
 pub mod template;
 mod trial;

@@ -26,16 +26,16 @@ use containerd_shim_protos::ttrpc::asynchronous::TtrpcContext;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::container::{Container, Exit, Surroundings, exit_timestamp};
 use crate::error::{TaskError, chain, to_status};
 use crate::events::publish;
 use crate::plan;
 use crate::stdio::StdioPaths;
-use crate::task::{Exit, Surroundings, Task, exit_timestamp};
 
 type Reply<T> = ttrpc::Result<T>;
 
 /// A place in the map: taken while the task is made.
-type Slot = Option<Arc<Task>>;
+type Slot = Option<Arc<Container>>;
 
 /// The service.
 #[derive(Clone)]
@@ -82,7 +82,7 @@ impl Service {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn task(&self, id: &str) -> Result<Arc<Task>, TaskError> {
+    fn task(&self, id: &str) -> Result<Arc<Container>, TaskError> {
         self.asked.send_replace(Instant::now());
         self.lock().get(id).cloned().flatten().ok_or_else(|| TaskError::no_task(id))
     }
@@ -108,7 +108,7 @@ impl Service {
         }
         let wanted = translate::create_request(&request)?;
         self.reserve(&request.id)?;
-        let created = Task::create(wanted, &self.around).await;
+        let created = Container::create(wanted, &self.around).await;
         let task = match created {
             Ok(task) => task,
             Err(error) => {

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::config::Config;
-use crate::task::record::Record;
+use crate::sandbox::record::Record;
 use crate::trial;
 
 /// Sweeps the run directory on a thread of the pool.

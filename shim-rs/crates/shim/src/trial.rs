@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::TaskError;
 use crate::machine::{self, Parts};
 use crate::plan::MachineSize;
-use crate::task::{Host, RealHost};
+use crate::sandbox::{Host, RealHost};
 
 /// A machine and what serves its share, which ends when this is dropped.
 pub(crate) struct Trial {

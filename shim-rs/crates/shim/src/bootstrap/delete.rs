@@ -11,9 +11,9 @@ use boxlite_protocol::protobuf::Message;
 use containerd_shim::Flags;
 use containerd_shim_protos::api::DeleteResponse;
 
+use crate::container::{Exit, exit_timestamp};
 use crate::error::TaskError;
-use crate::task::record::{Record, pointed_to};
-use crate::task::{Exit, exit_timestamp};
+use crate::sandbox::record::{Record, pointed_to};
 
 /// What a process says that was killed with its machine.
 const KILLED: u32 = 137;

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::error::TaskError;
 use crate::guest::clean;
-use crate::task::record;
+use crate::sandbox::record;
 
 /// Longer than the shim gives the guest.
 const PATIENCE: Duration = Duration::from_secs(15);

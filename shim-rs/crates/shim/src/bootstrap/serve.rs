@@ -16,10 +16,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::log;
 use crate::config::Config;
+use crate::container::Surroundings;
 use crate::error::{TaskError, chain};
 use crate::events::Publisher;
+use crate::sandbox::RealHost;
 use crate::service::Service;
-use crate::task::{RealHost, Surroundings};
 use crate::{host_cgroup, memory, plan, sweep};
 
 /// Where `start` put the listening socket.

@@ -8,11 +8,11 @@ use boxlite_protocol::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::api::{CreateTaskRequest, StateRequest, StateResponse, Status};
 use containerd_shim_protos::events::task::{TaskCreate, TaskIO};
 
+use crate::container::{Container, CreateRequest, ProcessState, TaskStatus, exit_timestamp};
 use crate::error::TaskError;
 use crate::options;
 use crate::share;
 use crate::stdio::StdioPaths;
-use crate::task::{CreateRequest, ProcessState, Task, TaskStatus, exit_timestamp};
 
 /// What Create asks for.
 pub(super) fn create_request(request: &CreateTaskRequest) -> Result<CreateRequest, TaskError> {
@@ -37,7 +37,7 @@ pub(super) fn create_request(request: &CreateTaskRequest) -> Result<CreateReques
 }
 
 /// The event that answers Create.
-pub(super) fn task_create(request: &CreateTaskRequest, task: &Task) -> TaskCreate {
+pub(super) fn task_create(request: &CreateTaskRequest, task: &Container) -> TaskCreate {
     TaskCreate {
         container_id: request.id.clone(),
         bundle: request.bundle.clone(),
@@ -62,7 +62,7 @@ pub(super) fn any<M: MessageFull>(message: &M) -> Result<Any, TaskError> {
 }
 
 /// The answer to State.
-pub(super) fn state(request: &StateRequest, task: &Task, known: TaskStatus) -> StateResponse {
+pub(super) fn state(request: &StateRequest, task: &Container, known: TaskStatus) -> StateResponse {
     let mut response = StateResponse {
         id: request.id.clone(),
         exec_id: request.exec_id.clone(),

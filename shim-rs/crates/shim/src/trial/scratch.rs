@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::task::record::ProcessRecord;
+use crate::sandbox::record::ProcessRecord;
 
 const PREFIX: &str = ".trial-";
 

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use boxlite_shim::config::Config;
 use boxlite_shim::error::TaskError;
+use boxlite_shim::sandbox::{Host, HostShare};
 use boxlite_shim::share::{self, ShareMount};
-use boxlite_shim::task::{Host, HostShare};
 use boxlite_vmm::{Machine, MachineConfig, MachineExit, Nic, Process, VmmError};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -305,7 +305,7 @@ impl Machine for FakeMachine {
 }
 
 fn is_dead(pid: u32) -> bool {
-    boxlite_shim::task::record::ProcessRecord::of(pid).is_none()
+    boxlite_shim::sandbox::record::ProcessRecord::of(pid).is_none()
 }
 
 /// Sends a signal to a process of the host.

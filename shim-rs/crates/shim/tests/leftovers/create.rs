@@ -68,7 +68,7 @@ fn a_run_directory_that_is_taken_is_left_to_its_owner() {
         assert!(message.contains("making the run directory failed: File exists"), "{message}");
         assert!(other.run_directory("c").join("record.json").exists());
         // What `delete` would undo is not the other's.
-        assert_eq!(boxlite_shim::task::record::pointed_to(&bundle.directory), None);
+        assert_eq!(boxlite_shim::sandbox::record::pointed_to(&bundle.directory), None);
         std::fs::remove_file(shim.run_directory("c")).unwrap();
         owner.delete().await;
     });
@@ -77,7 +77,7 @@ fn a_run_directory_that_is_taken_is_left_to_its_owner() {
 #[test]
 fn a_run_directory_of_a_dead_shim_is_cleared_and_taken() {
     alone(async {
-        use boxlite_shim::task::record::{ProcessRecord, Record, Undo};
+        use boxlite_shim::sandbox::record::{ProcessRecord, Record, Undo};
         let shim = Shim::start().await;
         let mut left = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let mut record = Record::create(shim.run_directory("c")).unwrap();

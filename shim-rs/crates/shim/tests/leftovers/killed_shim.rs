@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use boxlite_protocol::protobuf::Message;
 use boxlite_shim::host_cgroup::{CgroupHost, HostCgroup};
-use boxlite_shim::task::record::{Record, Undo, point_to};
+use boxlite_shim::sandbox::record::{Record, Undo, point_to};
 use containerd_shim_protos::api::DeleteResponse;
 use rustix::process::{Pid, Signal, WaitIdOptions};
 

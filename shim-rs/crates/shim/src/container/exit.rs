@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a task ends, once: drain what the guest still says, tell containerd, and unmake the machine meanwhile.
+//! How a container ends, once: drain what the guest still says, tell containerd, and leave the sandbox.
 //!
 //! ```text
 //!  first process ended ─┐
-//!  machine ended ───────┼─▶ drain all processes ─▶ TaskExit of execs, then the task's ─▶ unmake
+//!  sandbox dead ────────┼─▶ drain all processes ─▶ TaskExit of execs, then its own ─▶ leave the sandbox
 //!  never ran ───────────┘   (one deadline; short, or none, after SIGKILL)
 //! ```
 //! What the guest answers to a Wait, a refusal too, is that process's end and nothing else's. The container ends with its
@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use super::process::{DRAIN, Process};
 use super::state::{Exit, ProcessState};
-use super::{Task, launch, lock};
+use super::{Container, lock};
 use crate::error::{TaskError, chain};
 use crate::events::publish;
 use crate::stdio::Written;
@@ -59,85 +59,45 @@ pub fn timestamp(exit: Exit) -> Timestamp {
     }
 }
 
-/// A machine that ends by itself, or is ended, ends the task. One without files is ended: whatever touched one would
-/// wait for ever. So is one whose guest cannot be reached any more.
-pub(super) fn watch_machine(task: &Arc<Task>) {
-    let task = task.clone();
+/// Without a machine there is no container.
+pub(super) fn watch_sandbox(container: &Arc<Container>) {
+    let container = container.clone();
     tokio::spawn(async move {
-        let how = tokio::select! {
-            how = task.machine.exited() => how,
-            why = useless(&task) => {
-                if !task.is_ending() {
-                    tracing::error!(id = task.id, why, "the machine is of no use any more");
-                    task.machine.end().await;
-                }
-                task.machine.exited().await
-            }
-        };
-        if !task.is_ending() {
-            tracing::error!(id = task.id, %how, console = task.machine.console_tail(), "the machine ended");
-        }
-        end(&task, Exit::now(KILLED), true).await;
+        container.sandbox.dead().await;
+        end(&container, Exit::now(KILLED), true).await;
     });
 }
 
-/// Resolves with the reason why a machine that runs is not to be kept.
-async fn useless(task: &Task) -> String {
-    tokio::select! {
-        why = files_gone(task) => why,
-        () = channel_gone(task) => "its guest has closed the channel".to_owned(),
-    }
-}
-
-/// Resolves with the reason when the share is not served any more.
-async fn files_gone(task: &Task) -> String {
-    let Some(virtiofsd) = &task.virtiofsd else { return std::future::pending().await };
-    tokio::select! {
-        exit = virtiofsd.exited() => format!("its file server ended: {exit}: {}", virtiofsd.stderr()),
-        () = virtiofsd.panicked() => format!("its file server panicked: {}", virtiofsd.stderr()),
-    }
-}
-
-/// Resolves when a guest that was up has left the channel. With the machine goes the channel: that is not meant.
-async fn channel_gone(task: &Task) {
-    // One that never comes up is told of by Start.
-    let Ok(guest) = task.guest().await else { return std::future::pending().await };
-    guest.channel_ended().await;
-    if tokio::time::timeout(TOGETHER, task.machine.exited()).await.is_ok() {
-        std::future::pending::<()>().await;
-    }
-}
-
 /// Reports the end of a process that was started.
-pub(super) fn watch_process(task: &Arc<Task>, process: &Arc<Process>) {
-    let (task, process) = (task.clone(), process.clone());
+pub(super) fn watch_process(container: &Arc<Container>, process: &Arc<Process>) {
+    let (container, process) = (container.clone(), process.clone());
     if process.exec_id.is_empty() {
-        watch_events(&task);
+        watch_events(&container);
     }
     tokio::spawn(async move {
-        let Some((exit, written)) = ended(&task, &process).await else { return };
+        let Some((exit, written)) = ended(&container, &process).await else { return };
         if process.exec_id.is_empty() {
-            return end(&task, exit, true).await;
+            return end(&container, exit, true).await;
         }
         process.drained(written).await;
-        exec_ended(&task, &process, exit);
+        exec_ended(&container, &process, exit);
     });
 }
 
 /// Waits for the end of a process as the guest tells it, and how much it wrote; nothing when only the machine's end will
 /// tell.
-async fn ended(task: &Task, process: &Process) -> Option<(Exit, Written)> {
-    let guest = task.guest().await.ok()?;
-    match guest.wait(&task.id, &process.exec_id).await {
+async fn ended(container: &Container, process: &Process) -> Option<(Exit, Written)> {
+    let guest = container.sandbox.guest().await.ok()?;
+    match guest.wait(&container.id, &process.exec_id).await {
         Ok(answer) => {
             if answer.oom_killed && process.exec_id.is_empty() {
-                tracing::info!(id = task.id, "a process of the container was killed for memory");
+                tracing::info!(id = container.id, "a process of the container was killed for memory");
             }
             return Some((Exit::now(answer.exit_status), Written::by(&answer)));
         }
-        Err(_) if task.is_ending() => return None,
+        Err(_) if container.is_ending() => return None,
         Err(error) => {
-            let (id, exec, error) = (&task.id, &process.exec_id, &error);
+            let (id, exec, error) = (&container.id, &process.exec_id, &error);
             tracing::error!(id, exec, error = chain(error), "the guest does not tell the end of a process");
             if matches!(error, TaskError::Guest { .. }) {
                 return Some((Exit::now(UNKNOWN), Written::ALL));
@@ -150,17 +110,17 @@ async fn ended(task: &Task, process: &Process) -> Option<(Exit, Written)> {
 }
 
 /// Passes on what the guest reports unasked.
-fn watch_events(task: &Arc<Task>) {
-    let task = task.clone();
+fn watch_events(container: &Arc<Container>) {
+    let container = container.clone();
     tokio::spawn(async move {
-        let Ok(guest) = task.guest().await else { return };
+        let Ok(guest) = container.sandbox.guest().await else { return };
         // Ends with the channel.
         while let Ok(event) = guest.next_event().await {
             // The id in the event is the guest's word; the container is this one.
             if !event.oom_container_id.is_empty() {
                 publish(
-                    &*task.around.events,
-                    TaskOOM { container_id: task.id.clone(), ..Default::default() },
+                    &*container.around.events,
+                    TaskOOM { container_id: container.id.clone(), ..Default::default() },
                 );
             }
         }
@@ -168,51 +128,51 @@ fn watch_events(task: &Arc<Task>) {
 }
 
 /// A first process that could not be started: the machine goes, and no event is owed for what never ran.
-pub(super) async fn never_ran(task: &Arc<Task>, exit: Exit) {
-    end(task, exit, false).await;
+pub(super) async fn never_ran(container: &Arc<Container>, exit: Exit) {
+    end(container, exit, false).await;
 }
 
-/// Ends the task; the first caller does it, the others return when it is done.
-async fn end(task: &Arc<Task>, exit: Exit, announce: bool) {
-    if task.end.begun.send_replace(true) {
-        return unmade(task).await;
+/// Ends the container; the first caller does it, the others return when it is done.
+async fn end(container: &Arc<Container>, exit: Exit, announce: bool) {
+    if container.end.begun.send_replace(true) {
+        return unmade(container).await;
     }
     if !announce {
         // Nothing it could still say is owed to anybody.
-        task.machine.end().await;
+        container.sandbox.kill().await;
     }
-    let execs: Vec<_> = lock(&task.execs).values().cloned().collect();
-    let processes = execs.iter().chain([&task.init]).cloned();
+    let execs: Vec<_> = lock(&container.execs).values().cloned().collect();
+    let processes = execs.iter().chain([&container.init]).cloned();
     let drained = |process: Arc<Process>| async move { process.drained(Written::ALL).await };
     let mut drains: JoinSet<()> = processes.map(drained).collect();
     tokio::select! {
         () = async { while drains.join_next().await.is_some() {} } => {}
-        () = too_late(task) => tracing::warn!(id = task.id, "output is left behind"),
+        () = too_late(container) => tracing::warn!(id = container.id, "output is left behind"),
     }
     drop(drains);
     for process in &execs {
-        exec_ended(task, process, Exit::now(KILLED));
+        exec_ended(container, process, Exit::now(KILLED));
     }
-    if let Some(before) = task.init.stop(exit) {
-        tracing::info!(id = task.id, status = exit.status, "ended");
+    if let Some(before) = container.init.stop(exit) {
+        tracing::info!(id = container.id, status = exit.status, "ended");
         // A start that fails tells its caller.
         if announce && before != ProcessState::Starting {
-            publish_exit(task, &task.id, exit);
+            publish_exit(container, &container.id, exit);
         }
     }
-    unmake(task).await;
+    unmake(container).await;
 }
 
 /// Resolves when the end of the task waits no longer for output.
-async fn too_late(task: &Task) {
+async fn too_late(container: &Container) {
     let killed = async {
-        let _ = task.end.killed.subscribe().wait_for(|killed| *killed).await;
+        let _ = container.end.killed.subscribe().wait_for(|killed| *killed).await;
         tokio::time::sleep(DRAIN_KILLED).await;
     };
     let _ = tokio::time::timeout(DRAIN, killed).await;
 }
 
-impl Task {
+impl Container {
     /// Whether somebody ends it.
     pub(super) fn is_ending(&self) -> bool {
         *self.end.begun.borrow()
@@ -230,38 +190,32 @@ impl Task {
     }
 }
 
-/// Ends the machine and takes away all that was made for it.
-async fn unmake(task: &Task) {
-    let record = lock(&task.record).take();
-    let undone = async {
-        if let Some(record) = record {
-            launch::unmake(record).await;
-        }
-    };
-    tokio::join!(task.machine.end(), undone);
-    task.unmade.send_replace(true);
+/// Leaves the sandbox, which goes with its last container.
+async fn unmake(container: &Container) {
+    container.sandbox.leave(&container.id).await;
+    container.unmade.send_replace(true);
 }
 
 /// Waits until nothing is left of the task on the host.
-pub(super) async fn unmade(task: &Task) {
+pub(super) async fn unmade(container: &Container) {
     // Fails only without the sender, which the task holds.
-    let _ = task.unmade.subscribe().wait_for(|unmade| *unmade).await;
+    let _ = container.unmade.subscribe().wait_for(|unmade| *unmade).await;
 }
 
-fn exec_ended(task: &Task, process: &Process, exit: Exit) {
+fn exec_ended(container: &Container, process: &Process, exit: Exit) {
     // What never ran, or fails to start, has no end to tell of.
     if process.stop(exit) == Some(ProcessState::Running) {
-        publish_exit(task, &process.exec_id, exit);
+        publish_exit(container, &process.exec_id, exit);
     }
 }
 
-fn publish_exit(task: &Task, process_id: &str, exit: Exit) {
+fn publish_exit(container: &Container, process_id: &str, exit: Exit) {
     publish(
-        &*task.around.events,
+        &*container.around.events,
         TaskExit {
-            container_id: task.id.clone(),
+            container_id: container.id.clone(),
             id: process_id.to_owned(),
-            pid: task.pid(),
+            pid: container.pid(),
             exit_status: exit.status,
             exited_at: Some(timestamp(exit)).into(),
             ..Default::default()

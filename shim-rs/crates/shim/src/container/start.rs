@@ -7,15 +7,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use boxlite_net::Changes;
 use boxlite_protocol::agent::ConfigureRequest;
 use boxlite_protocol::stream::Kind;
 use containerd_shim_protos::events::task::{TaskExecStarted, TaskStart};
 
-use super::network::Joined;
 use super::process::Process;
 use super::state::{Exit, ProcessState};
-use super::{NEVER_RAN, Task, exit, network};
+use super::{Container, NEVER_RAN, exit};
 use crate::error::TaskError;
 use crate::events::publish;
 use crate::guest::{self, Guest};
@@ -26,7 +24,7 @@ use crate::stdio::{Owner, Stdio};
 /// How long a guest may take to be up, counted from Start. An emulated one on a loaded host takes seconds.
 const BOOT: Duration = Duration::from_secs(60);
 
-impl Task {
+impl Container {
     /// Starts the first process, or an exec.
     ///
     /// # Errors
@@ -35,15 +33,13 @@ impl Task {
         let process = self.process(exec_id)?;
         if let Err(error) = process.change(ProcessState::start) {
             // The last words of a machine that died meanwhile are the better reason.
-            if exec_id.is_empty() && matches!(process.state(), ProcessState::Stopped(_)) {
-                self.guest().await?;
-            }
-            return Err(error);
+            let never_up = self.sandbox.never_up().filter(|_| exec_id.is_empty());
+            return Err(never_up.unwrap_or(error));
         }
         let started =
             if exec_id.is_empty() { self.start_init().await } else { self.start_exec(&process).await };
         if let Err(error) = started {
-            let error = self.with_console(error);
+            let error = self.sandbox.with_console(error);
             if exec_id.is_empty() {
                 exit::never_ran(self, Exit::now(NEVER_RAN)).await;
             } else {
@@ -60,7 +56,7 @@ impl Task {
             running
         });
         if !running {
-            return Err(self.gone("it ended while the process was started".to_owned()));
+            return Err(self.sandbox.gone("it ended while the process was started".to_owned()));
         }
         exit::watch_process(self, &process);
         tokio::task::spawn_blocking(memory::give_back);
@@ -90,12 +86,14 @@ impl Task {
 
     async fn start_init(self: &Arc<Self>) -> Result<(), TaskError> {
         let began = Instant::now();
-        let (changes, joined) = self.join_network().await?;
+        let (changes, joined) = self.sandbox.join_network().await?;
         let network = joined.described();
         let t_scan = began.elapsed();
-        let guest = match tokio::time::timeout(BOOT, self.guest()).await {
+        let guest = match tokio::time::timeout(BOOT, self.sandbox.guest()).await {
             Ok(guest) => guest?,
-            Err(_) => return Err(self.gone(format!("the guest was not up within {} s", BOOT.as_secs()))),
+            Err(_) => {
+                return Err(self.sandbox.gone(format!("the guest was not up within {} s", BOOT.as_secs())));
+            }
         };
         let t_guest = began.elapsed();
         let prepared = super::lock(&self.prepared).take();
@@ -112,7 +110,7 @@ impl Task {
             guest.resize(&self.id, "", rows, columns).await?;
         }
         guest.start(&self.id).await?;
-        network::follow(self, changes, joined);
+        self.sandbox.follow_network(changes, joined);
         tracing::info!(id = self.id, ?t_scan, ?t_guest, ?t_container, t_start = ?began.elapsed(),
             t_total = ?self.created.elapsed(), "started");
         let state = self.hook_state("running", self.pid());
@@ -129,14 +127,14 @@ impl Task {
         if !self.compiled.network_last {
             return;
         }
-        let task = self.clone();
+        let container = self.clone();
         let preparing = tokio::spawn(async move {
-            let guest = task.guest().await?;
+            let guest = container.sandbox.guest().await?;
             let began = Instant::now();
-            task.configure(&guest).await?;
+            container.configure(&guest).await?;
             let t_configure = began.elapsed();
-            task.build(&guest).await?;
-            tracing::info!(id = task.id, ?t_configure, t_build = ?began.elapsed() - t_configure, "prepared");
+            container.build(&guest).await?;
+            tracing::info!(id = container.id, ?t_configure, t_build = ?began.elapsed() - t_configure, "prepared");
             Ok(())
         });
         *super::lock(&self.prepared) = Some(preparing);
@@ -152,30 +150,13 @@ impl Task {
         guest.create(plan).await
     }
 
-    /// Joins the network as the engine has made it, and from before that watches for what it changes later.
-    async fn join_network(&self) -> Result<(Changes, Joined), TaskError> {
-        let (namespace, nics) = (self.network.clone(), self.nics);
-        let joining = tokio::task::spawn_blocking(move || {
-            let watched = Changes::watch(&namespace).map_err(TaskError::launch("watching the network"))?;
-            network::join(&namespace, nics, None).map(|joined| joined.map(|joined| (watched, joined)))
-        });
-        let joined = joining.await.map_err(TaskError::launch("the network thread"))??;
-        let (changes, joined) =
-            joined.ok_or_else(|| self.gone("its network was joined before".to_owned()))?;
-        if let Some(address) = joined.resolver() {
-            self.relays.resolve_in(self.network.clone(), address);
-        }
-        Ok((changes, joined))
-    }
-
     async fn configure(&self, guest: &Guest) -> Result<(), TaskError> {
-        let directory = super::lock(&self.record).as_ref().map(|record| record.directory().join("share"));
-        let (share_tag, share_path) = self.around.host.share_location(&directory.unwrap_or_default());
+        let (share_tag, share_path) = self.sandbox.share();
         let request = ConfigureRequest {
             hostname: self.compiled.launch.hostname.clone(),
             share_tag,
             share_path,
-            sysctls: crate::machine::guest_sysctls(self.accel),
+            sysctls: crate::machine::guest_sysctls(self.sandbox.accel()),
             ..guest::first_call()?
         };
         guest.configure(&request).await
@@ -187,7 +168,7 @@ impl Task {
             return Err(TaskError::State { verb: "start", state: "started" });
         };
         name_streams(&mut plan, process);
-        let guest = self.guest().await?;
+        let guest = self.sandbox.guest().await?;
         process.attach(self.open_stdio(&guest, process).await?).await;
         guest.exec(&self.id, &process.exec_id, plan).await
     }

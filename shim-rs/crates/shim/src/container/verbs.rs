@@ -11,7 +11,7 @@ use containerd_shim_protos::events::task::{TaskDelete, TaskExecAdded};
 
 use super::process::Process;
 use super::state::{Exit, ProcessState};
-use super::{Task, exit, lock};
+use super::{Container, exit, lock};
 use crate::error::{TaskError, chain};
 use crate::events::publish;
 use crate::hooks;
@@ -37,7 +37,7 @@ pub struct TaskStatus {
     pub paths: StdioPaths,
 }
 
-impl Task {
+impl Container {
     /// What is known of a process.
     ///
     /// # Errors
@@ -47,12 +47,12 @@ impl Task {
         Ok(TaskStatus {
             pid: self.pid(),
             state: process.state(),
-            paused: self.is_paused(),
+            paused: self.sandbox.is_paused(),
             paths: process.paths.clone(),
         })
     }
 
-    /// Adds a process; [`Task::start`] runs it.
+    /// Adds a process; [`Container::start`] runs it.
     ///
     /// # Errors
     /// A bad process, or a taken id.
@@ -95,11 +95,11 @@ impl Task {
             }
             state => state.running("signal")?,
         }
-        if self.is_paused() {
+        if self.sandbox.is_paused() {
             return self.owe_signal(&process, signal, all).await;
         }
-        let guest = self.guest().await?;
-        guest.signal(&self.id, exec_id, signal, all).await.map_err(|error| self.with_console(error))
+        let guest = self.sandbox.guest().await?;
+        guest.signal(&self.id, exec_id, signal, all).await.map_err(|error| self.sandbox.with_console(error))
     }
 
     fn kill_all(self: &Arc<Self>, state: ProcessState) -> Result<(), TaskError> {
@@ -107,27 +107,27 @@ impl Task {
             return Err(TaskError::NotFound { what: "process", id: self.id.clone() });
         }
         self.hurry();
-        let task = self.clone();
+        let container = self.clone();
         tokio::spawn(async move {
             // Through the guest first: what was written and not yet read comes over that way. One that is ending already
             // has been waited for long enough.
-            if state == ProcessState::Running && !task.is_paused() && !task.is_ending() {
-                match tokio::time::timeout(GUEST_KILL, task.kill_in_guest()).await {
+            if state == ProcessState::Running && !container.sandbox.is_paused() && !container.is_ending() {
+                match tokio::time::timeout(GUEST_KILL, container.kill_in_guest()).await {
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => {
-                        tracing::warn!(id = task.id, error = chain(&error), "guest did not kill");
+                        tracing::warn!(id = container.id, error = chain(&error), "guest did not kill");
                     }
-                    Err(_) => tracing::warn!(id = task.id, "guest did not kill in time"),
+                    Err(_) => tracing::warn!(id = container.id, "guest did not kill in time"),
                 }
             }
-            task.machine.end().await;
+            container.sandbox.kill().await;
         });
         Ok(())
     }
 
     /// Has the guest kill the container, and sees its end begin.
     async fn kill_in_guest(&self) -> Result<(), TaskError> {
-        let guest = self.guest().await?;
+        let guest = self.sandbox.guest().await?;
         guest.signal(&self.id, "", SIGKILL, true).await?;
         self.end_begun().await;
         Ok(())
@@ -199,9 +199,9 @@ impl Task {
         let process = self.process(exec_id)?;
         process.remember_size(rows, columns);
         match process.state() {
-            ProcessState::Running if self.is_paused() => self.owe_size(&process).await,
+            ProcessState::Running if self.sandbox.is_paused() => self.owe_size(&process).await,
             ProcessState::Running => {
-                let guest = self.guest().await?;
+                let guest = self.sandbox.guest().await?;
                 guest.resize(&self.id, exec_id, rows, columns).await
             }
             _ => Ok(()),
@@ -224,7 +224,7 @@ impl Task {
     /// Not running, paused, or the guest's answer.
     pub async fn update(&self, files: Vec<CgroupFile>) -> Result<(), TaskError> {
         self.answering("update")?;
-        self.guest().await?.update(&self.id, files).await
+        self.sandbox.guest().await?.update(&self.id, files).await
     }
 
     /// What runs in the container, by the guest's word.
@@ -233,13 +233,13 @@ impl Task {
     /// Not running, paused, or a guest that does not answer.
     pub async fn guest_processes(&self) -> Result<ProcessesResponse, TaskError> {
         self.answering("look into")?;
-        self.guest().await?.processes(&self.id).await
+        self.sandbox.guest().await?.processes(&self.id).await
     }
 
     /// Only a guest that runs can answer.
     pub(super) fn answering(&self, verb: &'static str) -> Result<(), TaskError> {
         self.init.state().running(verb)?;
-        if self.is_paused() {
+        if self.sandbox.is_paused() {
             return Err(TaskError::State { verb, state: "paused" });
         }
         Ok(())

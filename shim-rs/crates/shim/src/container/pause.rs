@@ -7,47 +7,15 @@
 //! kernel does under runc; what cannot is refused at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::process::Process;
-use super::{Task, lock};
+use super::{Container, lock};
 use crate::error::{TaskError, chain};
 
 /// The highest signal there is (SIGRTMAX).
 const LAST_SIGNAL: u32 = 64;
 
-/// Held by who pauses or resumes: one at a time.
-struct Turn<'a>(&'a AtomicBool);
-
-impl<'a> Turn<'a> {
-    fn take(pausing: &'a AtomicBool, verb: &'static str) -> Result<Self, TaskError> {
-        if pausing.swap(true, Ordering::SeqCst) {
-            return Err(TaskError::State { verb, state: "pausing or resuming" });
-        }
-        Ok(Self(pausing))
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-}
-
-impl Task {
-    /// Whether the machine stands still.
-    pub(super) fn is_paused(&self) -> bool {
-        !*self.machine.running().borrow()
-    }
-
-    /// Resolves when the machine stands still.
-    pub(super) async fn stands_still(&self) {
-        // An error is a machine that has ended: that is told elsewhere.
-        if self.machine.running().wait_for(|running| !running).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
+impl Container {
     /// Stops the machine: nothing in it runs.
     ///
     /// # Errors
@@ -55,15 +23,11 @@ impl Task {
     pub async fn pause(self: &Arc<Self>) -> Result<(), TaskError> {
         const VERB: &str = "pause";
         self.init.state().running(VERB)?;
-        let _turn = Turn::take(&self.pausing, VERB)?;
-        if self.is_paused() {
+        if self.sandbox.is_paused() {
             return Err(TaskError::State { verb: VERB, state: "paused" });
         }
         self.measure_before_pause().await;
-        match self.machine.pause().await {
-            Err(error) if !self.is_paused() => Err(TaskError::machine("pausing the machine")(error)),
-            _ => Ok(()),
-        }
+        self.sandbox.pause().await
     }
 
     /// Lets the machine go on, with the clock set, which stood still with it.
@@ -71,18 +35,8 @@ impl Task {
     /// # Errors
     /// Not paused.
     pub async fn resume(&self) -> Result<(), TaskError> {
-        const VERB: &str = "resume";
-        let state = self.init.state();
-        state.running(VERB)?;
-        let turn = Turn::take(&self.pausing, VERB)?;
-        if !self.is_paused() {
-            return Err(TaskError::State { verb: VERB, state: state.name() });
-        }
-        match self.machine.resume().await {
-            Err(error) if self.is_paused() => return Err(TaskError::machine("resuming the machine")(error)),
-            _ => {}
-        }
-        drop(turn);
+        self.init.state().running("resume")?;
+        self.sandbox.resume().await?;
         // It goes on, whatever becomes of its clock and of what it is owed.
         if let Err(error) = self.set_clock().await {
             tracing::warn!(id = self.id, error = chain(&error), "the clock was not set after a pause");
@@ -98,7 +52,7 @@ impl Task {
     }
 
     async fn set_clock(&self) -> Result<(), TaskError> {
-        self.guest().await?.set_clock().await
+        self.sandbox.guest().await?.set_clock().await
     }
 
     /// Keeps a signal for when the machine goes on.
@@ -128,7 +82,7 @@ impl Task {
 
     /// A machine that went on while something was added to what it is owed may have been paid before.
     async fn pay_if_running(&self, process: &Process) -> Result<(), TaskError> {
-        if self.is_paused() { Ok(()) } else { self.pay(process).await }
+        if self.sandbox.is_paused() { Ok(()) } else { self.pay(process).await }
     }
 
     async fn pay(&self, process: &Process) -> Result<(), TaskError> {
@@ -136,7 +90,7 @@ impl Task {
         if !owed.size && owed.signals.is_empty() {
             return Ok(());
         }
-        let (guest, exec) = (self.guest().await?, process.exec_id.as_str());
+        let (guest, exec) = (self.sandbox.guest().await?, process.exec_id.as_str());
         let sized = match process.size() {
             Some((rows, columns)) if owed.size => guest.resize(&self.id, exec, rows, columns).await,
             _ => Ok(()),

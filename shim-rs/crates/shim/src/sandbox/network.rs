@@ -13,7 +13,7 @@ use boxlite_protocol::network;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::Task;
+use super::Sandbox;
 use crate::error::TaskError;
 
 /// Which NIC each link has, by the link's index.
@@ -21,7 +21,7 @@ type Nics = BTreeMap<u32, u32>;
 
 /// A network that is joined to the machine.
 #[derive(Debug, Clone)]
-pub(super) struct Joined {
+pub(crate) struct Joined {
     /// What was found.
     layout: Layout,
     nics: Nics,
@@ -29,7 +29,7 @@ pub(super) struct Joined {
 
 impl Joined {
     /// For the guest.
-    pub(super) fn described(&self) -> network::Network {
+    pub(crate) fn described(&self) -> network::Network {
         describe(&self.layout, &self.nics)
     }
 
@@ -52,7 +52,7 @@ impl Joined {
     }
 
     /// Where the engine answers for names.
-    pub(super) fn resolver(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn resolver(&self) -> Option<Ipv4Addr> {
         self.layout.resolver
     }
 }
@@ -115,56 +115,56 @@ fn assign(known: &Nics, layout: &Layout, room: u32) -> Result<Nics, TaskError> {
     Ok(nics)
 }
 
-/// Has the guest follow what the engine changes in the network of a container that runs, until its machine ends.
-pub(super) fn follow(task: &Arc<Task>, changes: Changes, joined: Joined) {
-    let task = task.clone();
+/// Has the guest follow what the engine changes in the network, until the machine ends.
+pub(super) fn follow(sandbox: &Arc<Sandbox>, changes: Changes, joined: Joined) {
+    let sandbox = sandbox.clone();
     tokio::spawn(async move {
         tokio::select! {
-            followed = keep_up(&task, changes, joined) => {
+            followed = keep_up(&sandbox, changes, joined) => {
                 if let Err(error) = followed {
                     let error = crate::error::chain(&error);
-                    tracing::warn!(id = task.id, error, "changes of the network are not followed any more");
+                    tracing::warn!(id = sandbox.id, error, "changes of the network are not followed any more");
                 }
             }
-            _ = task.machine.exited() => {}
+            () = sandbox.dead() => {}
         }
     });
 }
 
-async fn keep_up(task: &Arc<Task>, changes: Changes, mut joined: Joined) -> Result<(), TaskError> {
+async fn keep_up(sandbox: &Arc<Sandbox>, changes: Changes, mut joined: Joined) -> Result<(), TaskError> {
     let changes = watched(changes).map_err(TaskError::launch("watching the network"))?;
     loop {
         changes.readable().await.map_err(TaskError::launch("watching the network"))?.clear_ready();
         if !changes.get_ref().forget().map_err(TaskError::launch("watching the network"))? {
             continue;
         }
-        match rejoin(task, &joined).await {
+        match rejoin(sandbox, &joined).await {
             Ok(Some(now)) => joined = now,
             Ok(None) => {}
             // The engine may have more to say, and what it has said will be looked at again then.
             Err(error) => {
                 let error = crate::error::chain(&error);
-                tracing::warn!(id = task.id, error, "a change of the network did not reach the guest");
+                tracing::warn!(id = sandbox.id, error, "a change of the network did not reach the guest");
             }
         }
     }
 }
 
-async fn rejoin(task: &Arc<Task>, joined: &Joined) -> Result<Option<Joined>, TaskError> {
-    let (namespace, room, before) = (task.network.clone(), task.nics, joined.clone());
+async fn rejoin(sandbox: &Arc<Sandbox>, joined: &Joined) -> Result<Option<Joined>, TaskError> {
+    let (namespace, room, before) = (sandbox.network.clone(), sandbox.nics, joined.clone());
     let joining = tokio::task::spawn_blocking(move || join(&namespace, room, Some(&before)));
     let Some(now) = joining.await.map_err(TaskError::launch("the network thread"))?? else {
         return Ok(None);
     };
     if let Some(address) = now.resolver() {
-        task.relays.resolve_in(task.network.clone(), address);
+        sandbox.relays.resolve_in(sandbox.network.clone(), address);
     }
-    let guest = task.guest().await?;
+    let guest = sandbox.guest().await?;
     if let Some(first) = now.let_go(joined) {
         guest.connect_network(&first.described()).await?;
     }
     guest.connect_network(&now.described()).await?;
-    tracing::info!(id = task.id, links = now.layout.links.len(), "the network has changed");
+    tracing::info!(id = sandbox.id, links = now.layout.links.len(), "the network has changed");
     Ok(Some(now))
 }
 

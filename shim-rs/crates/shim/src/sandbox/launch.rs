@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Building a task: everything between the compiled plan and a machine that boots.
+//! Making a sandbox: everything between the compiled plan and a machine that boots.
 //!
 //! Owns the order of the steps and the record of their undos. Every refusal has happened before ([`crate::plan`]);
 //! a step that fails here unmakes the ones before it. Blocking work runs on a thread of its own, because it enters
@@ -39,25 +39,31 @@ const RESTORE: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// What a launch made.
-pub(super) struct Launched {
-    pub(super) machine: Arc<dyn Machine>,
-    pub(super) double: Arc<Double>,
-    pub(super) virtiofsd: Option<Process>,
-    pub(super) namespace: Arc<Namespace>,
-    pub(super) record: Record,
-    pub(super) timings: Timings,
+pub(crate) struct Launched {
+    pub(crate) machinery: Machinery,
+    /// The container's.
+    pub(crate) double: Arc<Double>,
+    pub(crate) timings: Timings,
+}
+
+/// What is the sandbox's of it.
+pub(crate) struct Machinery {
+    pub(crate) machine: Arc<dyn Machine>,
+    pub(crate) virtiofsd: Option<Process>,
+    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) record: Record,
     /// A guest that went on from a template, and has answered.
-    pub(super) connected: Option<(Guest, Incoming)>,
+    pub(crate) connected: Option<(Guest, Incoming)>,
 }
 
 /// How long the steps took.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Timings {
-    pub(super) t_cgroup: Duration,
-    pub(super) t_net: Duration,
-    pub(super) t_share: Duration,
-    pub(super) t_spawn: Duration,
-    pub(super) t_restore: Duration,
+pub(crate) struct Timings {
+    pub(crate) t_cgroup: Duration,
+    pub(crate) t_net: Duration,
+    pub(crate) t_share: Duration,
+    pub(crate) t_spawn: Duration,
+    pub(crate) t_restore: Duration,
 }
 
 /// What the thread needs, owned.
@@ -80,7 +86,7 @@ enum NotLaunched {
 }
 
 /// Makes everything for `compiled`; on failure nothing is left.
-pub(super) async fn launch(
+pub(crate) async fn launch(
     id: &str,
     bundle: &Path,
     config: &Config,
@@ -150,15 +156,14 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
         unmake(record).await;
         return Err(NotLaunched::Failed(error));
     }
-    Ok(Launched {
+    let machinery = Machinery {
         machine: Arc::from(built.machine),
-        double: Arc::new(built.double),
         virtiofsd: built.virtiofsd,
         namespace: Arc::new(built.namespace),
         record,
-        timings: built.timings,
         connected,
-    })
+    };
+    Ok(Launched { machinery, double: Arc::new(built.double), timings: built.timings })
 }
 
 /// Makes the run directory with the record, and has the bundle point to it.

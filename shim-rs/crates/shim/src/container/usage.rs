@@ -11,7 +11,7 @@ use std::time::Duration;
 use containerd_shim_protos::cgroups_v2::metrics::Metrics;
 use tokio::sync::watch;
 
-use super::{Task, lock, stats};
+use super::{Container, lock, stats};
 use crate::error::{TaskError, chain};
 
 /// How long an answer is waited for where an older one will do.
@@ -31,7 +31,7 @@ pub(super) struct Usage {
     asked: Mutex<Option<watch::Receiver<Answer>>>,
 }
 
-impl Task {
+impl Container {
     /// The container's usage, as cgroup v2 metrics. While it is paused, or its guest does not answer, the last known.
     ///
     /// # Errors
@@ -41,16 +41,16 @@ impl Task {
         self.init.state().running(VERB)?;
         let last = || lock(&self.usage.last).clone();
         let paused = || last().ok_or(TaskError::State { verb: VERB, state: "paused" });
-        if self.is_paused() {
+        if self.sandbox.is_paused() {
             return paused();
         }
         let patience = if last().is_some() { FRESH } else { FIRST };
         tokio::select! {
             answer = tokio::time::timeout(patience, self.measured()) => match answer {
                 Ok(answer) => answer,
-                Err(_) => last().ok_or_else(|| self.gone("the guest has not told what it uses".to_owned())),
+                Err(_) => last().ok_or_else(|| self.sandbox.gone("the guest has not told what it uses".to_owned())),
             },
-            () = self.stands_still() => paused(),
+            () = self.sandbox.stands_still() => paused(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Task {
             Some(Ok(metrics)) => Ok(metrics),
             Some(Err(error)) => Err(again(&error)),
             // Who asks goes with the runtime alone.
-            None => Err(self.gone("its usage was not asked for to the end".to_owned())),
+            None => Err(self.sandbox.gone("its usage was not asked for to the end".to_owned())),
         }
     }
 
@@ -84,20 +84,20 @@ impl Task {
         }
         let (answered, asked) = watch::channel(None);
         *on_its_way = Some(asked.clone());
-        let task = self.clone();
+        let container = self.clone();
         tokio::spawn(async move {
-            let answer = task.ask_guest().await.map_err(Arc::new);
+            let answer = container.ask_guest().await.map_err(Arc::new);
             if let Ok(metrics) = &answer {
-                *lock(&task.usage.last) = Some(metrics.clone());
+                *lock(&container.usage.last) = Some(metrics.clone());
             }
-            *lock(&task.usage.asked) = None;
+            *lock(&container.usage.asked) = None;
             answered.send_replace(Some(answer));
         });
         asked
     }
 
     async fn ask_guest(&self) -> Result<Metrics, TaskError> {
-        let answer = self.guest().await?.stats(&self.id).await?;
+        let answer = self.sandbox.guest().await?.stats(&self.id).await?;
         Ok(stats::metrics(&answer.files))
     }
 }

@@ -23,9 +23,9 @@ use crate::error::TaskError;
 use crate::host_cgroup::{CgroupHost, HostCgroup};
 use crate::machine::{self, Parts, open_taps};
 use crate::plan::{self, NetworkPlan};
+use crate::sandbox::HostShare;
+use crate::sandbox::record::{ProcessRecord, Record, Undo};
 use crate::share::{self, ShareMount};
-use crate::task::HostShare;
-use crate::task::record::{ProcessRecord, Record, Undo};
 use crate::template::{self, Entry};
 
 /// What the thread made.
