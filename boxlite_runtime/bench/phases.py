@@ -3,7 +3,7 @@
 
 Owns: reading the ``t_*`` fields of the lines of one start, and cutting a start
 into parts that follow each other. Does not own: the lines; they are written
-in ``shim-rs/crates/shim/src/task/mod.rs``, ``start.rs`` and ``launch.rs``.
+in ``container/mod.rs``, ``container/start.rs`` and ``sandbox/`` of the shim.
 
 ``t_launch``, ``t_create`` and ``t_boot`` count from Create, ``t_scan``,
 ``t_guest``, ``t_container`` and ``t_start`` from Start, ``t_total`` from Create
