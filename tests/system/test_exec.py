@@ -138,6 +138,8 @@ def test_two_hundred_with_three_streams_are_open_at_once(inside: Inside) -> None
             for _ in range(200):
                 made = client.exec_create(container, ["cat"], stdin=True)
                 connection = client.exec_start(made["Id"], socket=True)
+                # The socket lives on beside the file that the library makes of it.
+                stack.enter_context(closing(connection._sock))
                 opened.append(stack.enter_context(closing(connection)))
             for number, connection in enumerate(opened):
                 connection._sock.sendall(b"%d\n" % number)
