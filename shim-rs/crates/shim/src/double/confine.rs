@@ -5,7 +5,8 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
+use boxlite_linux::bpf::classic::{ARCH_AT, JEQ, LD_W_ABS, NUMBER_AT, RET};
+use libc::sock_filter;
 use rustix::io::Errno;
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, Gid, Uid, UnshareFlags, unshare_unsafe,
@@ -27,9 +28,6 @@ const ALLOWED: [i64; 7] = [
 
 /// AUDIT_ARCH_X86_64 of linux/audit.h.
 const ARCH: u32 = 0xc000_003e;
-/// Offsets in `struct seccomp_data`.
-const NUMBER_AT: u32 = 0;
-const ARCH_AT: u32 = 4;
 
 /// Blocks every signal, so that the kernel keeps it for the descriptor that is returned. SIGKILL and SIGSTOP cannot be.
 pub(super) fn all_signals() -> io::Result<OwnedFd> {
@@ -109,10 +107,9 @@ pub(super) fn allow_little() -> io::Result<()> {
 
 /// Pure: the program.
 fn filter() -> Vec<sock_filter> {
-    let code = |bits: u32| u16::try_from(bits).unwrap_or_default();
-    let load = |k| sock_filter { code: code(BPF_LD | BPF_W | BPF_ABS), jt: 0, jf: 0, k };
-    let answer = |k| sock_filter { code: code(BPF_RET | BPF_K), jt: 0, jf: 0, k };
-    let jump = |k, jt, jf| sock_filter { code: code(BPF_JMP | BPF_JEQ | BPF_K), jt, jf, k };
+    let load = |k| sock_filter { code: LD_W_ABS, jt: 0, jf: 0, k };
+    let answer = |k| sock_filter { code: RET, jt: 0, jf: 0, k };
+    let jump = |k, jt, jf| sock_filter { code: JEQ, jt, jf, k };
     // Another architecture's numbers mean other calls.
     let mut program =
         vec![load(ARCH_AT), jump(ARCH, 1, 0), answer(libc::SECCOMP_RET_KILL_PROCESS), load(NUMBER_AT)];

@@ -15,6 +15,7 @@ mod control;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::{Duration, Instant};
 
+use boxlite_linux::text::one_line;
 use boxlite_protocol::hello;
 use boxlite_protocol::mux::{self, Incoming, Opener};
 use boxlite_protocol::stream::StreamName;
@@ -127,7 +128,7 @@ impl Guest {
 
 /// Text of a guest's that may go into a log, an error or a terminal.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    one_line(text, MAX_TEXT)
 }
 
 #[cfg(test)]

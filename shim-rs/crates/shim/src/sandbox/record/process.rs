@@ -4,8 +4,8 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use boxlite_linux::process;
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 
 /// How long a killed process may take to be gone; containerd gives `delete` 5 s in all.
@@ -36,30 +36,26 @@ impl ProcessRecord {
     /// Sends SIGKILL; none when it is gone already.
     pub(super) fn kill(&self) -> std::io::Result<Option<OwnedFd>> {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
-        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(None) };
+        let Ok(pidfd) = process::open(pid) else { return Ok(None) };
         // The number may have been given to another before the descriptor was opened; not after.
         if !self.alive() {
             return Ok(None);
         }
-        match pidfd_send_signal(&pidfd, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(Some(pidfd)),
-            Err(error) => Err(error.into()),
-        }
+        process::kill(&pidfd).map(|()| Some(pidfd))
     }
 
     /// Kills and waits until it is gone (a zombie is).
     pub(super) fn end(&self) -> std::io::Result<()> {
         let Some(pidfd) = self.kill()? else { return Ok(()) };
-        let deadline = Timespec { tv_sec: i64::try_from(DEATH.as_secs()).unwrap_or(3), tv_nsec: 0 };
-        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&deadline))? {
-            0 => Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "still there after SIGKILL")),
-            _ => Ok(()),
+        if process::ended_within(&pidfd, DEATH)? {
+            return Ok(());
         }
+        Err(std::io::Error::new(std::io::ErrorKind::TimedOut, "still there after SIGKILL"))
     }
 }
 
 /// None for a process that is gone or a zombie.
 fn start_time(pid: u32) -> Option<u64> {
-    let stat = boxlite_linux::process::stat(pid).ok()?;
+    let stat = process::stat(pid).ok()?;
     (!stat.ended()).then_some(stat.start_time)
 }
