@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from boxlite_runtime.paths import host_layout
+from boxlite_runtime.templates.shim import Shim, Template
 from tests.engines import leftovers, programs, settings
 from tests.engines.ctr import Ctr
 from tests.engines.docker import Docker
@@ -105,6 +106,19 @@ def ctrs(pair: Pair, request: pytest.FixtureRequest) -> tuple[Ctr, Ctr]:
         Ctr(pair, request.config.getoption("reference_runtime")),
         Ctr(pair, request.config.getoption("boxlite_runtime")),
     )
+
+
+@pytest.fixture(scope="module")
+def shim(pair: Pair) -> Shim:
+    """The installed shim with templates of the tests' own."""
+    return Shim(host_layout().shim, pair.templates_config)
+
+
+@pytest.fixture(scope="module")
+def built(shim: Shim) -> Template:
+    """The template of the configured size."""
+    template, _ = shim.build(None)
+    return template
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from boxlite_runtime.errors import BoxliteError
-from boxlite_runtime.paths import host_layout
 from boxlite_runtime.templates.shim import Shim, Template
 from tests.engines import processes, settings
 from tests.engines.pair import Pair
@@ -18,19 +17,6 @@ from tests.engines.processes import Process
 from tests.engines.waiting import until
 
 pytestmark = pytest.mark.boxlite_only
-
-
-@pytest.fixture(scope="module")
-def shim(pair: Pair) -> Shim:
-    """The installed shim with templates of the tests' own."""
-    return Shim(host_layout().shim, pair.templates_config)
-
-
-@pytest.fixture(scope="module")
-def built(shim: Shim) -> Template:
-    """The template of the configured size."""
-    template, _ = shim.build(None)
-    return template
 
 
 def machines_being_saved(pair: Pair) -> list[Process]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from boxlite_runtime.paths import host_layout
 from boxlite_runtime.templates.shim import Shim, Template
 from tests.engines import processes, settings
 from tests.engines.docker import Docker
@@ -26,19 +25,6 @@ CLONES = int(os.environ.get("BOXLITE_TEST_CLONES", "8"))
 #: Seconds by which a clone's clock may be off.
 CLOCK_ERROR = 0.05
 REQUIRED = "--annotation=io.boxlite.template=required"
-
-
-@pytest.fixture(scope="module")
-def shim(pair: Pair) -> Shim:
-    """The installed shim with templates of the tests' own."""
-    return Shim(host_layout().shim, pair.templates_config)
-
-
-@pytest.fixture(scope="module")
-def built(shim: Shim) -> Template:
-    """The template of the configured size."""
-    template, _ = shim.build(None)
-    return template
 
 
 @pytest.fixture(scope="module")
