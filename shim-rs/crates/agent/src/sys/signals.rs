@@ -49,7 +49,11 @@ pub(crate) fn child_signals() -> io::Result<OwnedFd> {
     }
 }
 
-/// While it is held, something that happens on the descriptor sends SIGIO, blocked for [`wait_for_io`].
+/// fcntl(2): who is sent SIGIO, a `struct f_owner_ex` of a kind and an id (asm-generic/fcntl.h).
+const F_SETOWN_EX: c_int = 15;
+const F_OWNER_TID: c_int = 0;
+
+/// While it is held, something that happens on the descriptor sends this thread SIGIO, blocked for [`wait_for_io`].
 #[derive(Debug)]
 pub(crate) struct IoSignals<'a>(BorrowedFd<'a>);
 
@@ -59,7 +63,8 @@ impl<'a> IoSignals<'a> {
         // SAFETY: plain calls on a descriptor the caller holds.
         unsafe {
             check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()).into())?;
-            check(libc::fcntl(fd.as_raw_fd(), libc::F_SETOWN, libc::getpid()).into())?;
+            let thread = [F_OWNER_TID, libc::gettid()];
+            check(libc::fcntl(fd.as_raw_fd(), F_SETOWN_EX, thread.as_ptr()).into())?;
             let flags = check_int(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL))?;
             check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags | libc::O_ASYNC).into())?;
         }

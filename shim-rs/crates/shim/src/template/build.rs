@@ -19,6 +19,7 @@ use boxlite_protocol::{SAVE_ARGUMENT, hello, provisions};
 use boxlite_vmm::template::{Image, Saving, memory};
 use boxlite_vmm::{Machine, Start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use super::class::Class;
 use super::identity::{self, Digests};
@@ -77,10 +78,11 @@ pub async fn build(
     watch: &(dyn Fn(Phase) + Sync),
 ) -> Result<Built, TaskError> {
     let directory = &config.template.directory;
-    let store = Store::create(directory).map_err(TaskError::launch("opening the directory of templates"))?;
+    let store =
+        Store::create(directory).map_err(TaskError::template("opening the directory of templates"))?;
     let lock = store
         .lock(|| watch(Phase::Waiting))
-        .map_err(TaskError::launch("locking the directory of templates"))?;
+        .map_err(TaskError::template("locking the directory of templates"))?;
     let (entry, text) = identify(config, class, &store, &lock)?;
     if !force
         && let Ok(template) = store.template(&entry)
@@ -88,9 +90,9 @@ pub async fn build(
     {
         return Ok(Built { entry, already: true, manifest: template.manifest });
     }
-    let workspace = store.workspace(&lock).map_err(TaskError::launch("making a place to build in"))?;
+    let workspace = store.workspace(&lock).map_err(TaskError::template("making a place to build in"))?;
     let place = workspace.path().join("machine");
-    let making = TaskError::launch::<std::io::Error>;
+    let making = TaskError::template::<std::io::Error>;
     std::fs::create_dir(&place).map_err(making("making a place for the machine"))?;
     let parts = save(config, class, &workspace, &place, watch).await?;
     watch(Phase::Proving);
@@ -106,8 +108,8 @@ pub async fn build(
         memory: parts.0,
         state: parts.1,
     };
-    store.publish(workspace, &manifest, &lock).map_err(TaskError::launch("publishing the template"))?;
-    bound(&store, &entry, &lock).map_err(TaskError::launch("removing the oldest template"))?;
+    store.publish(workspace, &manifest, &lock).map_err(TaskError::template("publishing the template"))?;
+    bound(&store, &entry, &lock).map_err(TaskError::template("removing the oldest template"))?;
     Ok(Built { entry, already: false, manifest })
 }
 
@@ -117,7 +119,7 @@ pub async fn build(
 /// It did not.
 pub async fn try_out(config: &Config, class: Class, image: Image) -> Result<(), TaskError> {
     let scratch =
-        Scratch::create(&config.paths.run).map_err(TaskError::launch("making a place for the machine"))?;
+        Scratch::create(&config.paths.run).map_err(TaskError::template("making a place for the machine"))?;
     prove(config, class, scratch.path(), image).await
 }
 
@@ -126,11 +128,11 @@ fn identify(config: &Config, class: Class, store: &Store, lock: &Lock) -> Result
     let virtiofsd = &config.paths.virtiofsd;
     let paths = identity::ingredients(&machine, virtiofsd).map(|(_, path)| path);
     let digests = Digests::read(paths)
-        .map_err(TaskError::launch("digesting the programs and images"))?
+        .map_err(TaskError::template("digesting the programs and images"))?
         // Another configuration's templates may lie beside ours.
         .and(store.digests().unwrap_or_default());
-    store.note(&digests, lock).map_err(TaskError::launch("noting the digests"))?;
-    let host = identity::host().map_err(TaskError::launch("reading the host's processor"))?;
+    store.note(&digests, lock).map_err(TaskError::template("noting the digests"))?;
+    let host = identity::host().map_err(TaskError::template("reading the host's processor"))?;
     let text = identity::identity(&machine, virtiofsd, &digests, &host).map_err(|path| {
         TaskError::Invalid { what: format!("{} changes while it is read", path.display()) }
     })?;
@@ -146,7 +148,7 @@ async fn save(
     watch: &(dyn Fn(Phase) + Sync),
 ) -> Result<(Part, Part), TaskError> {
     watch(Phase::Booting);
-    let failed = TaskError::launch::<std::io::Error>;
+    let failed = TaskError::template::<std::io::Error>;
     let file = |name: &str| {
         File::options().read(true).write(true).create_new(true).open(workspace.path().join(name))
     };
@@ -158,10 +160,13 @@ async fn save(
     };
     let trial = launch(config, class, place, Start::BootToSave(saving))?;
     let machine = &trial.machine;
-    await_hello(&**machine, &provisions(config)).await?;
+    // Held until it is saved: the end of it would be a message to the guest, first thing in each clone, that its host has
+    // gone, and the next that one has come; whoever looked between the two would end.
+    let channel = await_hello(&**machine, &provisions(config)).await?;
     watch(Phase::Saving);
-    machine.save().await.map_err(TaskError::launch("saving the machine"))?;
+    machine.save().await.map_err(TaskError::template("saving the machine"))?;
     machine.end().await;
+    drop(channel);
     let mut packed = file(MEMORY).map_err(failed("making the memory's file"))?;
     memory::pack(&ram, &mut packed).map_err(failed("packing the memory"))?;
     Ok((part(&mut packed)?, part(&mut state)?))
@@ -172,7 +177,7 @@ fn part(file: &mut File) -> Result<Part, TaskError> {
         std::io::Seek::rewind(file)?;
         Ok(Part { size: file.metadata()?.len(), sha256: identity::sha256_of(file)? })
     };
-    digest(file).map_err(TaskError::launch("digesting the template"))
+    digest(file).map_err(TaskError::template("digesting the template"))
 }
 
 /// What each container from this configuration will ask for.
@@ -184,13 +189,13 @@ fn provisions(config: &Config) -> Provisions {
     }
 }
 
-async fn await_hello(machine: &dyn Machine, provisions: &Provisions) -> Result<(), TaskError> {
-    let failed = TaskError::launch::<std::io::Error>;
+async fn await_hello(machine: &dyn Machine, provisions: &Provisions) -> Result<UnixStream, TaskError> {
+    let failed = TaskError::template::<std::io::Error>;
     let channel = machine.take_channel().ok_or_else(|| gone(machine, "its channel was taken".to_owned()))?;
-    let mut channel = tokio::net::UnixStream::from_std(channel).map_err(failed("preparing the channel"))?;
+    let mut channel = UnixStream::from_std(channel).map_err(failed("preparing the channel"))?;
     // A machine that will be saved listens first.
     let provisions =
-        provisions::encode(provisions).map_err(TaskError::launch("packing the guest's provisions"))?;
+        provisions::encode(provisions).map_err(TaskError::template("packing the guest's provisions"))?;
     channel.write_all(&provisions).await.map_err(failed("sending the guest's provisions"))?;
     let mut bytes = [0; hello::LENGTH];
     match tokio::time::timeout(BOOT, channel.read_exact(&mut bytes)).await {
@@ -202,13 +207,14 @@ async fn await_hello(machine: &dyn Machine, provisions: &Provisions) -> Result<(
         }
         Err(_) => return Err(gone(machine, format!("the guest was not up within {} s", BOOT.as_secs()))),
     }
-    hello::check(bytes).map_err(TaskError::launch("greeting the guest's agent"))
+    hello::check(bytes).map_err(TaskError::template("greeting the guest's agent"))?;
+    Ok(channel)
 }
 
 fn open(workspace: &Workspace) -> Result<Image, TaskError> {
     let open = |name: &str| File::open(workspace.path().join(name));
     let image = || Ok(Image { memory: open(MEMORY)?, state: open(STATE)? });
-    image().map_err(TaskError::launch::<std::io::Error>("opening the template"))
+    image().map_err(TaskError::template::<std::io::Error>("opening the template"))
 }
 
 /// Has a machine go on from `image` and take its first call.
@@ -222,7 +228,7 @@ async fn prove(config: &Config, class: Class, directory: &Path, image: Image) ->
 }
 
 async fn first_call(machine: &dyn Machine) -> Result<(), TaskError> {
-    machine.started().await.map_err(TaskError::launch("restoring the machine"))?;
+    machine.started().await.map_err(TaskError::template("restoring the machine"))?;
     let channel = machine.take_channel().ok_or_else(|| gone(machine, "its channel was taken".to_owned()))?;
     // It opens no streams: there is nothing in it that would.
     let (guest, _) = Guest::connect(channel, Greeting::SaidBefore).await?;
