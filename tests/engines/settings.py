@@ -28,6 +28,8 @@ STORES: dict[str, dict[str, object]] = {
 #: Runtimes whose configuration names a file that is not there, by what is
 #: missing; each is an entry of daemon.json named boxlite-no-<key>.
 MISSING = ("qemu", "virtiofsd", "kernel", "initrd")
+#: The runtime whose guests find no agent in their initrd.
+NO_AGENT = "boxlite-no-agent"
 #: The runtime whose templates are the tests' own.
 TEMPLATES = "boxlite-templates"
 #: The runtime that lets a container have an engine's socket.
@@ -111,6 +113,8 @@ def boxlite_configs(base: Path, templates: Path) -> dict[str, str]:
         )
     kept = with_value(text, "template", "directory", str(templates))
     configs[TEMPLATES] = with_value(kept, "template", "mode", "auto")
+    booting = with_value(text, "template", "mode", "off")
+    configs[NO_AGENT] = with_value(booting, "paths", "initrd", "/usr/lib/os-release")
     configs[ENGINE_SOCKETS] = with_value(text, "sockets", "engine", True)
     configs["boxlite-unknown-key"] = f"[machine]\nvcpus = 1\n{UNKNOWN_KEY_LINE}\n"
     configs["boxlite-ill-typed"] = '[machine]\nvcpus = "many"\n'

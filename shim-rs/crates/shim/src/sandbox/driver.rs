@@ -167,19 +167,28 @@ async fn come_up(desk: &mut Desk, connected: Option<(Guest, Incoming)>) -> Resul
     let connecting = async {
         match (connected, machine.take_channel()) {
             (Some(connected), _) => Ok(connected),
-            (None, Some(channel)) => {
-                tokio::select! {
-                    connected = Guest::connect(channel, Greeting::Expected) => {
-                        connected.map_err(|error| chain(&error))
-                    }
-                    exit = machine.exited() => Err(format!("it ended before the guest was up: {exit}")),
-                }
-            }
+            (None, Some(channel)) => match Guest::connect(channel, Greeting::Expected).await {
+                Ok(connected) => Ok(connected),
+                Err(error) => Err(explained(&*machine, chain(&error)).await),
+            },
             (None, None) => Err("its channel was taken before".to_owned()),
         }
     };
     let up = desk.work_until(connecting).await;
     up.unwrap_or_else(|| Err("its last container ended before the guest was up".to_owned()))
+}
+
+/// Why a guest did not come up, when `seen` is what the channel told of it: how its machine ended, if it has.
+pub(super) async fn explained(machine: &dyn Machine, seen: String) -> String {
+    match tokio::time::timeout(TOGETHER, machine.exited()).await {
+        Ok(exit) => format!("it ended before the guest was up: {exit}"),
+        Err(_) => with_console(machine, seen),
+    }
+}
+
+fn with_console(machine: &dyn Machine, seen: String) -> String {
+    let console = machine.console_tail();
+    if console.is_empty() { seen } else { format!("{seen}; its console ends with: {console}") }
 }
 
 /// Waits for the end of a machine whose guest is up; one that is of no use any more is ended. Says how it came.
@@ -203,7 +212,9 @@ async fn over(id: &str, machine: &dyn Machine, virtiofsd: Option<&Process>, gues
 async fn useless(machine: &dyn Machine, virtiofsd: Option<&Process>, guest: &Guest) -> String {
     tokio::select! {
         why = files_gone(virtiofsd) => why,
-        () = channel_gone(machine, guest) => "its guest has closed the channel".to_owned(),
+        () = channel_gone(machine, guest) => {
+            with_console(machine, "its guest has closed the channel".to_owned())
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use boxlite_protocol::mux::Incoming;
 use boxlite_vmm::{Machine, Process};
 
 use super::Host;
+use super::driver::explained;
 use super::record::Record;
 use crate::config::{Config, TemplateMode};
 use crate::double::Double;
@@ -191,7 +192,12 @@ async fn restored(machine: &dyn Machine) -> Result<(Guest, Incoming), TaskError>
         }
     }
     let channel = machine.take_channel().ok_or_else(|| gone("its channel was taken before".to_owned()))?;
-    Guest::awake(channel, ANSWER, || waited(machine.pid())).await
+    match Guest::awake(channel, ANSWER, || waited(machine.pid())).await {
+        Err(TaskError::MachineGone { why, .. }) => {
+            Err(TaskError::MachineGone { why: explained(machine, why).await, console: String::new() })
+        }
+        answered => answered,
+    }
 }
 
 /// Runs the undo list off the async threads and logs what it could not do.
