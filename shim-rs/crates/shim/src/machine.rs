@@ -9,7 +9,7 @@ use std::path::Path;
 use boxlite_net::Namespace;
 use boxlite_protocol::plan::Sysctl;
 use boxlite_protocol::{NIC_MAC_PREFIX, PORT_NAME, SHARE_TAG};
-use boxlite_vmm::{Accel, MachineConfig, Nic, Share, Start};
+use boxlite_vmm::{Accel, Hypervisor, MachineConfig, Nic, Qemu, Share, Start};
 
 use crate::config::Config;
 use crate::error::TaskError;
@@ -53,6 +53,11 @@ pub(crate) fn guest_sysctls(accel: Accel) -> Vec<Sysctl> {
             vec![Sysctl { path: "net/core/bpf_jit_enable".into(), value: "0".into(), ..Sysctl::default() }]
         }
     }
+}
+
+/// What of a machine one saved of it must find again ([`Hypervisor::shape`]).
+pub(crate) fn shape(machine: &MachineConfig) -> String {
+    Qemu.shape(machine)
 }
 
 /// The machine `name`, of this size, with its console's log in `directory`. It boots unless told otherwise.

@@ -103,6 +103,10 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// [`VmmError::ProgramMissing`], [`VmmError::Spawn`] or [`VmmError::Host`]. Nothing is left behind.
     fn launch(&self, config: MachineConfig) -> Result<Box<dyn Machine>, VmmError>;
+
+    /// Everything of a machine that one saved of it must find again, as a text to compare: not its name, nor how it
+    /// starts, nor where its files lie.
+    fn shape(&self, config: &MachineConfig) -> String;
 }
 
 /// One launched machine. Dropping it ends it, without waiting.

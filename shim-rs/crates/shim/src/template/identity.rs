@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a template depends on, and the key that names all of it.
 //!
-//! A saved machine goes on only under the same QEMU, with the same guest inside, on the same kind of processor, and
+//! A saved machine goes on only under the same hypervisor, with the same guest inside, on the same kind of processor, and
 //! with the same devices. The *identity* is a text that lists these, one a line; the *key* is its SHA-256. Programs
 //! and images are in it by digest. Digesting 40 MB takes longer than restoring, so a build notes the digests beside
 //! what the file system says of each file ([`Digests`]); a start believes them as long as that has not changed, and
@@ -13,9 +13,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use boxlite_vmm::{MachineConfig, qemu::argv};
+use boxlite_vmm::MachineConfig;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::machine;
 
 /// Counts up when the files or the identity change their meaning.
 pub(super) const FORMAT: u32 = 1;
@@ -94,8 +96,8 @@ pub(super) fn ingredients<'a>(
     virtiofsd: &'a Path,
 ) -> [(&'static str, &'a Path); 4] {
     [
-        ("qemu", &machine.qemu),
-        // Its state is part of QEMU's stream.
+        ("hypervisor", &machine.qemu),
+        // Its state is part of the machine's stream.
         ("virtiofsd", virtiofsd),
         ("kernel", &machine.kernel),
         ("initrd", &machine.initrd),
@@ -104,18 +106,18 @@ pub(super) fn ingredients<'a>(
 
 /// The identity of a template for `machine`, or which ingredient has no known digest.
 pub(super) fn identity(
-    machine: &MachineConfig,
+    wanted: &MachineConfig,
     virtiofsd: &Path,
     digests: &Digests,
     host: &str,
 ) -> Result<String, PathBuf> {
     let mut text = format!("boxlite template {FORMAT}\nprotocol {}\n", boxlite_protocol::GENERATION);
-    for (name, path) in ingredients(machine, virtiofsd) {
+    for (name, path) in ingredients(wanted, virtiofsd) {
         let digest = digests.of(path).ok_or_else(|| path.to_owned())?;
         text.push_str(&format!("{name} {digest}\n"));
     }
     text.push_str(host);
-    text.push_str(&argv::shape(machine));
+    text.push_str(&machine::shape(wanted));
     Ok(text)
 }
 

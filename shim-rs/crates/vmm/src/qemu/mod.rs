@@ -25,6 +25,10 @@ impl Hypervisor for Qemu {
     fn launch(&self, config: MachineConfig) -> Result<Box<dyn Machine>, VmmError> {
         Ok(Box::new(machine::QemuMachine::launch(config, Process::spawn)?))
     }
+
+    fn shape(&self, config: &MachineConfig) -> String {
+        argv::shape(config)
+    }
 }
 
 /// As [`Qemu`], for machines that are nobody's but the calling thread's: the kernel ends them with it, also when this
@@ -35,5 +39,9 @@ pub struct BoundQemu;
 impl Hypervisor for BoundQemu {
     fn launch(&self, config: MachineConfig) -> Result<Box<dyn Machine>, VmmError> {
         Ok(Box::new(machine::QemuMachine::launch(config, Process::spawn_bound)?))
+    }
+
+    fn shape(&self, config: &MachineConfig) -> String {
+        argv::shape(config)
     }
 }
