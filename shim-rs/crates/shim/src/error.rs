@@ -73,6 +73,43 @@ pub enum TaskError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The host did not give the shim's own program what it needs, or nobody hears its answer: no container is the worse
+    /// for it. Look at the host, and ask again.
+    #[error("{what} failed")]
+    Host {
+        /// What was tried, as a noun phrase.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The container's network could not be looked at or joined; what runs keeps the network it had.
+    #[error("{what} failed")]
+    Network {
+        /// What was tried, as a noun phrase.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A template could not be chosen, made or removed; those there are, are as they were. Machines can boot without.
+    #[error("{what} failed")]
+    Template {
+        /// What was tried, as a noun phrase.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Nobody who speaks as our agent does is at the machine's end of the channel: end the machine.
+    #[error("{what} failed")]
+    Channel {
+        /// What was tried, as a noun phrase.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// What the engine named for a process's standard streams cannot be had: name something else, or make it so.
     #[error("{what} failed")]
     Stdio {
@@ -121,6 +158,32 @@ impl TaskError {
         move |source| Self::Launch { step, source: source.into() }
     }
 
+    /// Wraps the failure of what the shim's own program needs of the host.
+    pub(crate) fn host<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Host { what, source: source.into() }
+    }
+
+    /// Wraps the failure of a look at the container's network.
+    pub(crate) fn network<E: Into<Box<dyn Error + Send + Sync>>>(
+        what: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Network { what, source: source.into() }
+    }
+
+    /// Wraps the failure of a step with a template.
+    pub(crate) fn template<E: Into<Box<dyn Error + Send + Sync>>>(
+        what: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Template { what, source: source.into() }
+    }
+
+    /// Wraps the failure of meeting the guest's agent.
+    pub(crate) fn channel<E: Into<Box<dyn Error + Send + Sync>>>(
+        what: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Channel { what, source: source.into() }
+    }
+
     /// Wraps the failure to open what a process's standard streams are to lead to.
     pub(crate) fn stdio<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> Self {
         move |source| Self::Stdio { what, source: source.into() }
@@ -145,12 +208,15 @@ impl TaskError {
             Self::Exists { .. } => Code::ALREADY_EXISTS,
             Self::Exhausted { .. } => Code::RESOURCE_EXHAUSTED,
             Self::Unsupported { .. } => Code::UNIMPLEMENTED,
-            Self::Launch { .. } | Self::Stdio { .. } => Code::UNKNOWN,
+            // What runc's shim answers when the container could not be made.
+            Self::Launch { .. } | Self::Stdio { .. } | Self::Network { .. } | Self::Template { .. } => {
+                Code::UNKNOWN
+            }
             // It did not end over the question; it may have before.
             Self::Machine { source: boxlite_vmm::VmmError::Ended(_), .. } => Code::UNAVAILABLE,
-            Self::Machine { .. } => Code::INTERNAL,
+            Self::Machine { .. } | Self::Host { .. } => Code::INTERNAL,
             Self::Guest { code, .. } => *code,
-            Self::MachineGone { .. } => Code::UNAVAILABLE,
+            Self::MachineGone { .. } | Self::Channel { .. } => Code::UNAVAILABLE,
         }
     }
 }
@@ -201,6 +267,10 @@ mod tests {
             (TaskError::Exhausted { what: "streams", limit: 3, hint: "x" }, Code::RESOURCE_EXHAUSTED),
             (TaskError::Unsupported { what: "checkpoint" }, Code::UNIMPLEMENTED),
             (TaskError::launch("the share")(io()), Code::UNKNOWN),
+            (TaskError::host("starting the runtime")(io()), Code::INTERNAL),
+            (TaskError::network("watching the network")(io()), Code::UNKNOWN),
+            (TaskError::template("choosing a template")(io()), Code::UNKNOWN),
+            (TaskError::channel("greeting the guest's agent")(io()), Code::UNAVAILABLE),
             (TaskError::stdio("opening a FIFO")(io()), Code::UNKNOWN),
             (TaskError::machine("resuming the machine")(refused), Code::INTERNAL),
             (TaskError::Guest { code: Code::NOT_FOUND, message: "x".into() }, Code::NOT_FOUND),

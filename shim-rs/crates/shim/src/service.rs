@@ -199,7 +199,7 @@ impl TaskService for Service {
         let (service, id) = (self.clone(), request.id.clone());
         // A request whose client went away must not stop halfway between a step and its record.
         let made = tokio::spawn(async move { service.create_task(request).await }).await;
-        answer("create", &id, made.unwrap_or_else(|error| Err(TaskError::launch("creating the task")(error))))
+        answer("create", &id, made.unwrap_or_else(|error| Err(TaskError::host("creating the task")(error))))
     }
 
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> Reply<StartResponse> {
@@ -207,7 +207,7 @@ impl TaskService for Service {
             Ok(task) => {
                 let exec_id = request.exec_id.clone();
                 let started = tokio::spawn(async move { task.start(&exec_id).await }).await;
-                started.unwrap_or_else(|error| Err(TaskError::launch("starting the task")(error)))
+                started.unwrap_or_else(|error| Err(TaskError::host("starting the task")(error)))
             }
             Err(error) => Err(error),
         };

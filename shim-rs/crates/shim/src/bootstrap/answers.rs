@@ -14,12 +14,12 @@ pub(super) fn while_heard(work: impl Future<Output = Result<(), TaskError>>) -> 
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(TaskError::launch("starting the runtime"))?
+        .map_err(TaskError::host("starting the runtime"))?
         .block_on(async {
             tokio::select! {
                 biased;
                 done = work => done,
-                error = unheard() => Err(TaskError::launch("answering")(error)),
+                error = unheard() => Err(TaskError::host("answering")(error)),
             }
         })
 }
@@ -27,7 +27,7 @@ pub(super) fn while_heard(work: impl Future<Output = Result<(), TaskError>>) -> 
 /// Writes one document.
 pub(super) fn say(document: &serde_json::Value) -> Result<(), TaskError> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{document}").and_then(|()| stdout.flush()).map_err(TaskError::launch("answering"))
+    writeln!(stdout, "{document}").and_then(|()| stdout.flush()).map_err(TaskError::host("answering"))
 }
 
 /// Resolves when the pipe that the answers go by is closed at its other end. Never for a file.

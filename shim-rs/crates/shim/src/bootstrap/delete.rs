@@ -43,7 +43,7 @@ pub(super) fn delete(flags: &Flags) -> Result<(), TaskError> {
     if let Err(error) = super::start::remove_socket(flags) {
         eprintln!("socket of {}: {error}", flags.id);
     }
-    let bytes = response.write_to_bytes().map_err(TaskError::launch("encoding the answer"))?;
+    let bytes = response.write_to_bytes().map_err(TaskError::host("encoding the answer"))?;
     let mut stdout = std::io::stdout();
-    stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(TaskError::launch("answering containerd"))
+    stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(TaskError::host("answering containerd"))
 }

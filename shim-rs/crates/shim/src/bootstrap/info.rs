@@ -13,7 +13,7 @@ pub(super) fn info() -> Result<(), TaskError> {
     let version = RuntimeVersion { version: env!("CARGO_PKG_VERSION").to_owned(), ..Default::default() };
     let info =
         RuntimeInfo { name: RUNTIME_NAME.to_owned(), version: Some(version).into(), ..Default::default() };
-    let bytes = info.write_to_bytes().map_err(TaskError::launch("encoding the answer"))?;
+    let bytes = info.write_to_bytes().map_err(TaskError::host("encoding the answer"))?;
     let mut stdout = std::io::stdout();
-    stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(TaskError::launch("answering containerd"))
+    stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(TaskError::host("answering containerd"))
 }

@@ -105,7 +105,7 @@ pub(super) fn answer(call: &Call, address: &str) -> Result<Vec<u8>, TaskError> {
             ..Default::default()
         }
         .write_to_bytes()
-        .map_err(TaskError::launch("encoding the answer")),
+        .map_err(TaskError::host("encoding the answer")),
         Protocol::Flags => {
             let json =
                 serde_json::json!({ "version": call.version, "address": address, "protocol": "ttrpc" });

@@ -42,27 +42,27 @@ pub(super) fn run(arguments: &[OsString]) -> Result<(), TaskError> {
     let answer = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(TaskError::launch("starting the runtime"))?
+        .map_err(TaskError::host("starting the runtime"))?
         .block_on(ask(Path::new(directory)))?;
-    let text = serde_json::to_string(&told(&answer.processes)).map_err(TaskError::launch("answering"))?;
-    writeln!(std::io::stdout(), "{text}").map_err(TaskError::launch("answering"))
+    let text = serde_json::to_string(&told(&answer.processes)).map_err(TaskError::host("answering"))?;
+    writeln!(std::io::stdout(), "{text}").map_err(TaskError::host("answering"))
 }
 
 async fn ask(directory: &Path) -> Result<ProcessesResponse, TaskError> {
     let Some(id) = directory.file_name().and_then(|name| name.to_str()) else {
         return Err(TaskError::Invalid { what: format!("{} is no task's directory", directory.display()) });
     };
-    let socket = record::socket(directory).map_err(TaskError::launch("finding the shim"))?;
+    let socket = record::socket(directory).map_err(TaskError::host("finding the shim"))?;
     let client = Client::connect(&format!("unix://{}", socket.display()))
         .await
-        .map_err(TaskError::launch("calling the shim"))?;
+        .map_err(TaskError::host("calling the shim"))?;
     let request = ContainerRef { container_id: id.to_owned(), ..Default::default() };
     match AgentClient::new(client).processes(with_duration(PATIENCE), &request).await {
         // The shim's own words, which it has put together.
         Err(ttrpc::Error::RpcStatus(status)) => {
             Err(TaskError::Guest { code: status.code(), message: clean(status.message()) })
         }
-        other => other.map_err(TaskError::launch("asking the shim")),
+        other => other.map_err(TaskError::host("asking the shim")),
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(TaskError::launch("starting the runtime"))?;
+        .map_err(TaskError::host("starting the runtime"))?;
     if let Err(error) = origin {
         tracing::warn!(error = chain(&error), "this shim will not find back to its cgroup");
     }
@@ -107,10 +107,9 @@ async fn run(flags: &Flags) -> Result<(), TaskError> {
         host: Arc::new(RealHost),
         events: Arc::new(publisher.clone()),
     });
-    let listener =
-        Listener::try_from(inherited_listener()?).map_err(TaskError::launch("taking the socket"))?;
+    let listener = Listener::try_from(inherited_listener()?).map_err(TaskError::host("taking the socket"))?;
     let mut server = Server::new().add_listener(listener).register_service(services(&service));
-    server.start().await.map_err(TaskError::launch("serving the socket"))?;
+    server.start().await.map_err(TaskError::host("serving the socket"))?;
     tracing::info!(id = flags.id, namespace = flags.namespace, "serving");
 
     sweep::in_background();
@@ -123,7 +122,7 @@ async fn run(flags: &Flags) -> Result<(), TaskError> {
         }
     }
     publisher.flush().await;
-    server.shutdown().await.map_err(TaskError::launch("closing the socket"))
+    server.shutdown().await.map_err(TaskError::host("closing the socket"))
 }
 
 /// The same service under the names of Task API 2 and 3, which differ in nothing else, and what `boxlite` asks.
@@ -149,6 +148,6 @@ fn inherited_listener() -> Result<UnixListener, TaskError> {
         rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::CLOEXEC)?;
         listener.set_nonblocking(true)
     };
-    prepare().map_err(TaskError::launch("taking the inherited socket"))?;
+    prepare().map_err(TaskError::host("taking the inherited socket"))?;
     Ok(listener)
 }

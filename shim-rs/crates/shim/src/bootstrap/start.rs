@@ -37,7 +37,7 @@ pub(super) fn start(flags: &Flags) -> Result<(), TaskError> {
     stdout
         .write_all(&answer(&call, &address)?)
         .and_then(|()| stdout.flush())
-        .map_err(TaskError::launch("answering containerd"))
+        .map_err(TaskError::host("answering containerd"))
 }
 
 fn said(flags: &Flags) -> Said {
@@ -55,7 +55,7 @@ fn read_stdin() -> Result<Vec<u8>, TaskError> {
     let stdin = std::io::stdin();
     let mut bytes = Vec::new();
     if !stdin.is_terminal() {
-        stdin.lock().take(MAX_STDIN).read_to_end(&mut bytes).map_err(TaskError::launch("reading stdin"))?;
+        stdin.lock().take(MAX_STDIN).read_to_end(&mut bytes).map_err(TaskError::host("reading stdin"))?;
     }
     Ok(bytes)
 }
@@ -115,7 +115,7 @@ fn listen(path: &Path) -> Result<UnixListener, TaskError> {
             other => other,
         }
     };
-    make().map_err(TaskError::launch("making the shim's socket"))
+    make().map_err(TaskError::host("making the shim's socket"))
 }
 
 /// Whoever may write to the socket may drive the shim: root alone.
@@ -128,7 +128,7 @@ fn bind(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 fn spawn(call: &Call, listener: UnixListener, path: &Path) -> Result<(), TaskError> {
-    let executable = std::env::current_exe().map_err(TaskError::launch("finding the shim's own program"))?;
+    let executable = std::env::current_exe().map_err(TaskError::host("finding the shim's own program"))?;
     let mut command = Command::new(executable);
     command
         .args(["-namespace", &call.namespace, "-id", &call.id, "-address", &call.address])
@@ -144,8 +144,8 @@ fn spawn(call: &Call, listener: UnixListener, path: &Path) -> Result<(), TaskErr
     }
     command
         .fd_mappings(vec![FdMapping { parent_fd: listener.into(), child_fd: serve::LISTENER_FD }])
-        .map_err(TaskError::launch("passing the socket on"))?;
-    let child = command.spawn().map_err(TaskError::launch("starting the server"))?;
+        .map_err(TaskError::host("passing the socket on"))?;
+    let child = command.spawn().map_err(TaskError::host("starting the server"))?;
     adjust_oom_score(child.id());
     Ok(())
 }

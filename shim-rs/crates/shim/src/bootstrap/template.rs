@@ -152,7 +152,7 @@ async fn build(config: &Config, arguments: &Arguments) -> Result<(), TaskError> 
 
 fn list(config: &Config) -> Result<(), TaskError> {
     let described = |store: &Store| {
-        let entries = store.entries().map_err(TaskError::launch("reading the directory of templates"))?;
+        let entries = store.entries().map_err(TaskError::template("reading the directory of templates"))?;
         entries.iter().map(|entry| describe(config, store, entry)).collect::<Result<Vec<_>, _>>()
     };
     let found = open(config)?.as_ref().map_or_else(|| Ok(Vec::new()), described)?;
@@ -162,7 +162,8 @@ fn list(config: &Config) -> Result<(), TaskError> {
 async fn check(config: &Config, arguments: &Arguments) -> Result<(), TaskError> {
     let mut found = Vec::new();
     if let Some(store) = open(config)? {
-        let mut entries = store.entries().map_err(TaskError::launch("reading the directory of templates"))?;
+        let mut entries =
+            store.entries().map_err(TaskError::template("reading the directory of templates"))?;
         absent(&entries, &arguments.names)?;
         entries.retain(|entry| arguments.names.is_empty() || arguments.names.contains(entry));
         for entry in &entries {
@@ -176,9 +177,9 @@ async fn check(config: &Config, arguments: &Arguments) -> Result<(), TaskError> 
 
 fn remove(config: &Config, arguments: &Arguments) -> Result<(), TaskError> {
     if let Some(store) = open(config)? {
-        let entries = store.entries().map_err(TaskError::launch("reading the directory of templates"))?;
+        let entries = store.entries().map_err(TaskError::template("reading the directory of templates"))?;
         absent(&entries, &arguments.names)?;
-        template::remove(&store, &arguments.names).map_err(TaskError::launch("removing a template"))?;
+        template::remove(&store, &arguments.names).map_err(TaskError::template("removing a template"))?;
     } else {
         absent(&[], &arguments.names)?;
     }
@@ -191,7 +192,7 @@ fn open(config: &Config) -> Result<Option<Store>, TaskError> {
     match Store::open(&config.template.directory) {
         Ok(store) => Ok(Some(store)),
         Err(FileError::Absent { .. }) => Ok(None),
-        Err(error) => Err(TaskError::launch("opening the directory of templates")(error)),
+        Err(error) => Err(TaskError::template("opening the directory of templates")(error)),
     }
 }
 

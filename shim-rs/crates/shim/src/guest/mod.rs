@@ -60,16 +60,16 @@ impl Guest {
     /// # Errors
     /// A channel that ends, or something at its end that is not our agent.
     pub async fn connect(channel: StdUnixStream, greeting: Greeting) -> Result<(Self, Incoming), TaskError> {
-        channel.set_nonblocking(true).map_err(TaskError::launch("preparing the channel"))?;
+        channel.set_nonblocking(true).map_err(TaskError::channel("preparing the channel"))?;
         let mut channel =
-            UnixStream::from_std(channel).map_err(TaskError::launch("preparing the channel"))?;
+            UnixStream::from_std(channel).map_err(TaskError::channel("preparing the channel"))?;
         if greeting == Greeting::Expected {
             let mut bytes = [0; hello::LENGTH];
             channel
                 .read_exact(&mut bytes)
                 .await
-                .map_err(TaskError::launch("waiting for the guest's agent"))?;
-            hello::check(bytes).map_err(TaskError::launch("greeting the guest's agent"))?;
+                .map_err(TaskError::channel("waiting for the guest's agent"))?;
+            hello::check(bytes).map_err(TaskError::channel("greeting the guest's agent"))?;
         }
         let (opener, incoming, driver) = mux::client(channel);
         let (ends, ended) = watch::channel(false);
@@ -82,7 +82,7 @@ impl Guest {
         let control = opener
             .open(&StreamName::control())
             .await
-            .map_err(TaskError::launch("opening the control stream"))?;
+            .map_err(TaskError::channel("opening the control stream"))?;
         Ok((Self { control: Control::over(control), opener, ended }, incoming))
     }
 

@@ -209,10 +209,10 @@ impl Sandbox {
     pub(crate) async fn join_network(&self) -> Result<(Changes, Joined), TaskError> {
         let (namespace, nics) = (self.network.clone(), self.nics);
         let joining = tokio::task::spawn_blocking(move || {
-            let watched = Changes::watch(&namespace).map_err(TaskError::launch("watching the network"))?;
+            let watched = Changes::watch(&namespace).map_err(TaskError::network("watching the network"))?;
             network::join(&namespace, nics, None).map(|joined| joined.map(|joined| (watched, joined)))
         });
-        let joined = joining.await.map_err(TaskError::launch("the network thread"))??;
+        let joined = joining.await.map_err(TaskError::network("the network thread"))??;
         let (changes, joined) =
             joined.ok_or_else(|| self.gone("its network was joined before".to_owned()))?;
         if let Some(address) = joined.resolver() {

@@ -63,7 +63,8 @@ pub(super) fn join(
     room: u32,
     before: Option<&Joined>,
 ) -> Result<Option<Joined>, TaskError> {
-    let layout = boxlite_net::scan(namespace).map_err(TaskError::launch("scanning the network namespace"))?;
+    let layout =
+        boxlite_net::scan(namespace).map_err(TaskError::network("scanning the network namespace"))?;
     if before.is_some_and(|before| before.layout == layout) {
         return Ok(None);
     }
@@ -76,7 +77,7 @@ pub(super) fn join(
         let new = known.get(&link.index) != Some(&nic);
         if new {
             boxlite_net::redirect(namespace, link, nic)
-                .map_err(TaskError::launch("redirecting the network"))?;
+                .map_err(TaskError::network("redirecting the network"))?;
         }
         if layout.resolver.is_some() && (new || !had_resolver) {
             // Without it the names of the network itself are answered, which is most of what a resolver is for.
@@ -132,10 +133,10 @@ pub(super) fn follow(sandbox: &Arc<Sandbox>, changes: Changes, joined: Joined) {
 }
 
 async fn keep_up(sandbox: &Arc<Sandbox>, changes: Changes, mut joined: Joined) -> Result<(), TaskError> {
-    let changes = watched(changes).map_err(TaskError::launch("watching the network"))?;
+    let changes = watched(changes).map_err(TaskError::network("watching the network"))?;
     loop {
-        changes.readable().await.map_err(TaskError::launch("watching the network"))?.clear_ready();
-        if !changes.get_ref().forget().map_err(TaskError::launch("watching the network"))? {
+        changes.readable().await.map_err(TaskError::network("watching the network"))?.clear_ready();
+        if !changes.get_ref().forget().map_err(TaskError::network("watching the network"))? {
             continue;
         }
         match rejoin(sandbox, &joined).await {
@@ -153,7 +154,7 @@ async fn keep_up(sandbox: &Arc<Sandbox>, changes: Changes, mut joined: Joined) -
 async fn rejoin(sandbox: &Arc<Sandbox>, joined: &Joined) -> Result<Option<Joined>, TaskError> {
     let (namespace, room, before) = (sandbox.network.clone(), sandbox.nics, joined.clone());
     let joining = tokio::task::spawn_blocking(move || join(&namespace, room, Some(&before)));
-    let Some(now) = joining.await.map_err(TaskError::launch("the network thread"))?? else {
+    let Some(now) = joining.await.map_err(TaskError::network("the network thread"))?? else {
         return Ok(None);
     };
     if let Some(address) = now.resolver() {

@@ -57,7 +57,7 @@ pub(super) fn task_create(request: &CreateTaskRequest, task: &Container) -> Task
 
 /// containerd's typeurl names types without a host (typeurl.MarshalAny).
 pub(super) fn any<M: MessageFull>(message: &M) -> Result<Any, TaskError> {
-    let value = message.write_to_bytes().map_err(TaskError::launch("encoding the answer"))?;
+    let value = message.write_to_bytes().map_err(TaskError::host("encoding the answer"))?;
     Ok(Any { type_url: M::descriptor().full_name().to_owned(), value, ..Default::default() })
 }
 

@@ -46,7 +46,7 @@ use crate::plan::MachineSize;
 /// The host cannot be examined.
 pub fn is_fresh(config: &Config, store: &Store, entry: &Entry) -> Result<bool, TaskError> {
     let machine = outline(config, entry.class)?;
-    let host = identity::host().map_err(TaskError::launch("reading the host's processor"))?;
+    let host = identity::host().map_err(TaskError::template("reading the host's processor"))?;
     let digests = store.digests().unwrap_or_default();
     let identity = identity::identity(&machine, &config.paths.virtiofsd, &digests, &host);
     Ok(identity.is_ok_and(|identity| identity::key(&identity) == entry.key))
@@ -63,7 +63,7 @@ pub fn remove(store: &Store, entries: &[Entry]) -> std::io::Result<()> {
 
 /// A machine of this size to look at, not to launch.
 fn outline(config: &Config, class: Class) -> Result<MachineConfig, TaskError> {
-    let parts = Parts::none(config.machine.nics).map_err(TaskError::launch("opening /dev/null"))?;
+    let parts = Parts::none(config.machine.nics).map_err(TaskError::template("opening /dev/null"))?;
     let size = MachineSize { vcpus: class.vcpus, memory_mib: class.memory_mib };
     Ok(machine::configure(config, "", size, Path::new("/"), parts))
 }
