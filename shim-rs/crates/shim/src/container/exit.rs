@@ -39,6 +39,9 @@ const DRAIN_KILLED: Duration = Duration::from_secs(1);
 /// order one can rely on.
 const TOGETHER: Duration = Duration::from_secs(1);
 
+/// The least time between two events that a guest reports unasked.
+const BETWEEN_EVENTS: Duration = Duration::from_millis(100);
+
 /// How far a task is on its way out.
 #[derive(Debug, Default)]
 pub(super) struct End {
@@ -116,6 +119,8 @@ fn watch_events(container: &Arc<Container>) {
         let Ok(guest) = container.sandbox.guest().await else { return };
         // Ends with the channel.
         while let Ok(event) = guest.next_event().await {
+            // What comes faster waits in the guest, which is to flood neither this program nor the engine.
+            let next = tokio::time::sleep(BETWEEN_EVENTS);
             // The id in the event is the guest's word; the container is this one.
             if !event.oom_container_id.is_empty() {
                 publish(
@@ -123,6 +128,7 @@ fn watch_events(container: &Arc<Container>) {
                     TaskOOM { container_id: container.id.clone(), ..Default::default() },
                 );
             }
+            next.await;
         }
     });
 }

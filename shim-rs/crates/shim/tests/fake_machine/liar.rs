@@ -43,6 +43,8 @@ pub struct Manners {
     pub ended: BTreeMap<String, Option<u32>>,
     /// Streams of processes that have ended stay open.
     pub keeps_streams: bool,
+    /// It reports that the kernel killed in the container as often as it is asked.
+    pub floods: bool,
     /// "memory.current".
     pub memory: u64,
 }
@@ -258,6 +260,9 @@ impl Agent for Liar {
     }
 
     async fn next_event(&self, _: &TtrpcContext, _: Empty) -> ttrpc::Result<Event> {
-        std::future::pending().await
+        if !self.0.manners.borrow().floods {
+            std::future::pending::<()>().await;
+        }
+        Ok(Event { oom_container_id: "another".to_owned(), ..Default::default() })
     }
 }

@@ -61,6 +61,17 @@ async fn a_guest_that_only_cuts_off_its_control_ends_execs_and_leaves_the_contai
 }
 
 #[tokio::test]
+async fn a_guest_that_reports_without_end_is_heard_ten_times_a_second() {
+    let (_liar, shim, container, _) = lied_to(Manners { floods: true, ..Manners::default() }, 0).await;
+    let began = Instant::now();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let heard = shim.events.topics().iter().filter(|topic| *topic == "/tasks/oom").count();
+    let most = began.elapsed().as_millis() / 100 + 2;
+    assert!(heard > 1 && heard as u128 <= most, "{heard} in {:?}", began.elapsed());
+    container.remove().await;
+}
+
+#[tokio::test]
 async fn a_channel_that_ends_ends_the_container() {
     let (liar, shim, container, execs) = lied_to(Manners::default(), 1).await;
     liar.hang_up();
