@@ -242,6 +242,27 @@ def test_a_network_attached_to_a_running_container_is_there(
         docker("network", "rm", "later").ok()
 
 
+def test_a_network_attached_during_a_pause_is_there_after_it(both: Both) -> None:
+    docker = both.reference
+    docker("network", "create", "--subnet", "10.211.9.0/24", "later").ok()
+
+    def scenario(docker: Docker) -> list[str]:
+        def attached() -> list[str]:
+            script = "ip -o -4 addr | awk '/10.211.9/ {print $2, $4}'"
+            return docker.exec(container, "sh", "-c", script).ok().lines
+
+        with docker.container() as container:
+            docker("pause", container).ok()
+            docker("network", "connect", "later", container).ok()
+            docker("unpause", container).ok()
+            return until("the network is there", attached)
+
+    try:
+        both.same(scenario)
+    finally:
+        docker("network", "rm", "later").ok()
+
+
 def test_a_connection_outlives_a_network_attached_beside_it(
     both: Both, pair: Pair
 ) -> None:

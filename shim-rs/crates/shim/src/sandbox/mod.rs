@@ -163,6 +163,14 @@ impl Sandbox {
         }
     }
 
+    /// Resolves when the machine's processors run; at once if they do.
+    async fn runs(&self) {
+        if self.machine.running().wait_for(|running| *running).await.is_err() {
+            // It has ended as it stood.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Stops the machine: nothing in it runs.
     ///
     /// # Errors

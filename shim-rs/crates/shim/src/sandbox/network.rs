@@ -139,13 +139,24 @@ async fn keep_up(sandbox: &Arc<Sandbox>, changes: Changes, mut joined: Joined) -
         if !changes.get_ref().forget().map_err(TaskError::network("watching the network"))? {
             continue;
         }
-        match rejoin(sandbox, &joined).await {
-            Ok(Some(now)) => joined = now,
-            Ok(None) => {}
+        if let Some(now) = rejoin_when_it_runs(sandbox, &joined).await {
+            joined = now;
+        }
+    }
+}
+
+/// A guest that stands still is not asked anything; one that was stopped while it was asked, is asked again.
+async fn rejoin_when_it_runs(sandbox: &Arc<Sandbox>, joined: &Joined) -> Option<Joined> {
+    loop {
+        sandbox.runs().await;
+        match rejoin(sandbox, joined).await {
+            Ok(now) => return now,
+            Err(_) if sandbox.is_paused() => {}
             // The engine may have more to say, and what it has said will be looked at again then.
             Err(error) => {
                 let error = crate::error::chain(&error);
                 tracing::warn!(id = sandbox.id, error, "a change of the network did not reach the guest");
+                return None;
             }
         }
     }
