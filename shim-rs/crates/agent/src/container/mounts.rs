@@ -86,7 +86,7 @@ fn filesystem(
     fstype: &str,
     describe: impl Fn() -> String,
 ) -> Result<(OwnedFd, bool), Fault> {
-    let existed = root.locate(&mount.destination).is_ok();
+    let existed = root.locate(&mount.destination).is_ok() && !mount.place_made;
     let target = root.ensure(&mount.destination, Leaf::Directory)?;
     may_cover(&target, &mount.destination)?;
     if matches!(fstype, "proc" | "sysfs") {

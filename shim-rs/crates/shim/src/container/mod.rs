@@ -132,7 +132,7 @@ impl Container {
         if around.host.needs_files() {
             config.check_files()?;
         }
-        let compiled = compile(&id, &bundle, &config, !rootfs.is_empty())?;
+        let mut compiled = compile(&id, &bundle, &config, !rootfs.is_empty())?;
         for warning in &compiled.warnings {
             tracing::warn!(id, warning, "asked-for thing is ignored");
         }
@@ -141,7 +141,10 @@ impl Container {
         let relays = Arc::new(Relays::open(&compiled.relays)?);
         let run = config.paths.run.join(&around.namespace).join(&id);
         let launched = launch::launch(&id, &bundle, &config, &compiled, rootfs, &run, &around.host).await?;
-        let launch::Launched { machinery, double, timings } = launched;
+        let launch::Launched { machinery, double, made, timings } = launched;
+        for mount in &mut compiled.launch.mounts {
+            mount.place_made = made.contains(&mount.destination);
+        }
         machinery.record.name_socket(&around.socket);
         let launch::Timings { t_cgroup, t_net, t_share, t_spawn, t_restore } = timings;
         tracing::info!(id, pid = double.pid(), machine = machinery.machine.pid(), ?t_plan, ?t_cgroup, ?t_net, ?t_share, ?t_spawn, ?t_restore,

@@ -127,6 +127,7 @@ pub(crate) struct Double {
     process: Process,
     /// Read by one at a time.
     socket: Mutex<UnixStream>,
+    made: Vec<String>,
 }
 
 impl Double {
@@ -159,8 +160,8 @@ impl Double {
             }
             Process::spawn(command).map_err(TaskError::launch("starting the container's double"))
         });
-        let process = born.map_err(TaskError::launch("putting the container's files together"))??;
-        Ok(Self { process, socket: Mutex::new(socket) })
+        let born = born.map_err(TaskError::launch("putting the container's files together"))?;
+        Ok(Self { process: born.result?, socket: Mutex::new(socket), made: born.made })
     }
 
     /// Waits until its root is the container's and it can do no harm.
@@ -188,6 +189,11 @@ impl Double {
     /// The pid that the engine gets.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The places of the guest's file systems that were made for it, because the image has nothing there.
+    pub(crate) fn made(&self) -> &[String] {
+        &self.made
     }
 
     async fn read(&self) -> Option<u8> {

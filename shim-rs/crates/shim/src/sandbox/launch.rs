@@ -44,6 +44,8 @@ pub(crate) struct Launched {
     pub(crate) machinery: Machinery,
     /// The container's.
     pub(crate) double: Arc<Double>,
+    /// Places that the image lacks and the host has made, see [`Double::made`]; also for a machine that was given up.
+    pub(crate) made: Vec<String>,
     pub(crate) timings: Timings,
 }
 
@@ -83,7 +85,7 @@ enum NotLaunched {
     /// What was asked for cannot be.
     Failed(TaskError),
     /// The template did not hold what it promised; a machine that boots may.
-    Template { name: String, error: TaskError },
+    Template { name: String, error: TaskError, made: Vec<String> },
 }
 
 /// Makes everything for `compiled`; on failure nothing is left.
@@ -107,19 +109,20 @@ pub(crate) async fn launch(
     if let Some(mode) = compiled.template {
         order.config.template.mode = mode.into();
     }
-    let (name, error) = match attempt(&order, run_directory).await {
+    let (name, error, made) = match attempt(&order, run_directory).await {
         Ok(launched) => return Ok(launched),
         Err(NotLaunched::Failed(error)) => return Err(error),
-        Err(NotLaunched::Template { name, error }) => (name, error),
+        Err(NotLaunched::Template { name, error, made }) => (name, error, made),
     };
     if order.config.template.mode == TemplateMode::Required {
         return Err(error);
     }
     tracing::warn!(id, template = name, error = crate::error::chain(&error), "template unusable, booting");
     order.config.template.mode = TemplateMode::Off;
-    attempt(&order, run_directory).await.map_err(|failed| match failed {
-        NotLaunched::Failed(error) | NotLaunched::Template { error, .. } => error,
-    })
+    match attempt(&order, run_directory).await {
+        Ok(launched) => Ok(Launched { made: [made, launched.made].concat(), ..launched }),
+        Err(NotLaunched::Failed(error) | NotLaunched::Template { error, .. }) => Err(error),
+    }
 }
 
 async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLaunched> {
@@ -145,9 +148,10 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
         match restored(&*built.machine).await {
             Ok(guest) => connected = Some(guest),
             Err(error) => {
+                let made = built.double.made().to_owned();
                 drop((built.machine, built.double));
                 unmake(record).await;
-                return Err(NotLaunched::Template { name: template.name(), error });
+                return Err(NotLaunched::Template { name: template.name(), error, made });
             }
         }
     }
@@ -164,7 +168,8 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
         record,
         connected,
     };
-    Ok(Launched { machinery, double: Arc::new(built.double), timings: built.timings })
+    let made = built.double.made().to_owned();
+    Ok(Launched { machinery, double: Arc::new(built.double), made, timings: built.timings })
 }
 
 /// Makes the run directory with the record, and has the bundle point to it.

@@ -9,7 +9,8 @@
 //!    -> each volume at its destination, resolved inside the root -> what only the guest has: empty, read-only
 //! ```
 //! The copies show the very files that the guest works on. Destinations that the image lacks are made, as the agent
-//! makes them, perhaps at the same time.
+//! makes them, perhaps at the same time. A file system of the guest's takes its mode from the image's place for it, so the
+//! guest is told which places are no image's.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -17,6 +18,7 @@ use std::path::Path;
 use boxlite_linux::mount::{attach, clone_tree};
 use boxlite_linux::root::{Leaf, Root};
 use rustix::fs::FileType;
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use super::ShareError;
@@ -56,6 +58,15 @@ pub enum Content {
     GuestOnly,
 }
 
+/// What came of [`inside`].
+#[derive(Debug)]
+pub struct Inside<T> {
+    /// The work's.
+    pub result: T,
+    /// Where only the guest has something, and the image had nothing: such a place was made.
+    pub made: Vec<String>,
+}
+
 /// Runs `work` on a thread whose mounts are a copy of `share`'s with the container's tree on `directory` (the one the
 /// share was filled in), and whose next child is the first process of its own number space.
 ///
@@ -69,16 +80,16 @@ pub fn inside<T: Send>(
     directory: &Path,
     tree: &Tree,
     work: impl FnOnce() -> T + Send,
-) -> Result<T, ShareError> {
+) -> Result<Inside<T>, ShareError> {
     super::within(share, || {
         sys::leave_mount_namespace().map_err(ShareError::host("make a mount namespace"))?;
-        assemble(directory, tree)?;
+        let made = assemble(directory, tree)?;
         sys::leave_names_and_numbers().map_err(ShareError::host("make the double's namespaces"))?;
-        Ok(work())
+        Ok(Inside { result: work(), made })
     })?
 }
 
-fn assemble(directory: &Path, tree: &Tree) -> Result<(), ShareError> {
+fn assemble(directory: &Path, tree: &Tree) -> Result<Vec<String>, ShareError> {
     let stage = Stage::open(directory)?;
     // The share's own directory is covered by the root in a moment.
     let share = stage.top().map_err(ShareError::host("open the share's directory"))?;
@@ -91,19 +102,27 @@ fn assemble(directory: &Path, tree: &Tree) -> Result<(), ShareError> {
     let contents = contents.collect::<Result<Vec<_>, _>>()?;
     attach(&top, &share).map_err(ShareError::host("put the container's root in its place"))?;
     let root = Root::new(top);
-    let mut guest_only = Vec::new();
+    let (mut guest_only, mut made) = (Vec::new(), Vec::new());
     for (place, content) in tree.places.iter().zip(contents) {
         match content {
             Some(content) => put(&root, &place.destination, &content)?,
             None if is_below(&place.destination, &guest_only) => {}
-            None => guest_only.push((place.destination.as_str(), cover(&root, &place.destination)?)),
+            None => {
+                if root.locate(&place.destination).is_err() {
+                    made.push(place.destination.clone());
+                }
+                guest_only.push((place.destination.as_str(), cover(&root, &place.destination)?));
+            }
         }
     }
     let close = |mount: BorrowedFd<'_>| {
         sys::change_mount(mount, Change::ReadOnly).map_err(ShareError::host("close a mount to writes"))
     };
     guest_only.iter().try_for_each(|(_, mount)| close(mount.as_fd()))?;
-    if tree.readonly { close(root.fd().as_fd()) } else { Ok(()) }
+    if tree.readonly {
+        close(root.fd().as_fd())?;
+    }
+    Ok(made)
 }
 
 /// What lies in one of the guest's own file systems is the guest's as well.
@@ -123,15 +142,18 @@ fn put(root: &Root, destination: &str, content: &OwnedFd) -> Result<(), ShareErr
     let stat = rustix::fs::fstat(content).map_err(|errno| place(errno.into()))?;
     let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
     let target = ensure(root, destination, if directory { Leaf::Directory } else { Leaf::File })?;
+    let stat = rustix::fs::fstat(&target).map_err(|errno| place(errno.into()))?;
+    if FileType::from_raw_mode(stat.st_mode).is_dir() != directory {
+        // The kernel would say EINVAL; engines explain this one.
+        return Err(place(Errno::NOTDIR.into()));
+    }
     attach(content, &target).map_err(|errno| place(errno.into()))
 }
 
 /// Mounts something empty; gives back the mount.
 fn cover(root: &Root, destination: &str) -> Result<OwnedFd, ShareError> {
-    let place = |errno: rustix::io::Errno| ShareError::Place {
-        destination: destination.to_owned(),
-        source: errno.into(),
-    };
+    let place =
+        |errno: Errno| ShareError::Place { destination: destination.to_owned(), source: errno.into() };
     let target = ensure(root, destination, Leaf::Directory)?;
     let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
     rustix::mount::mount("guest", through(&target), "tmpfs", flags, TMPFS).map_err(place)?;

@@ -56,7 +56,7 @@ impl Container {
     fn inside<T: Send>(&self, look: impl FnOnce(&Path) -> T + Send) -> T {
         let directory = self.path("share");
         let share = open_plain(&directory, &self.shared).expect("opened");
-        super::inside(share.as_fd(), &directory, &self.tree, || look(&directory)).expect("assembled")
+        super::inside(share.as_fd(), &directory, &self.tree, || look(&directory)).expect("assembled").result
     }
 }
 
@@ -113,6 +113,28 @@ fn what_only_the_guest_has_is_empty_and_takes_nothing() {
         assert_eq!(fs::read_to_string(tree.join("tmp/deep/file")).expect("a volume in it"), "volume");
     });
     assert_eq!(fs::read_dir(container.path("rootfs/tmp")).expect("place").count(), 0);
+}
+
+#[test]
+fn places_of_the_guests_that_the_image_lacks_are_told() {
+    let container = Container::new().guest_only("/proc").guest_only("/new/place").guest_only("/new/place/in");
+    let (share, directory) =
+        (open_plain(&container.path("share"), &container.shared), container.path("share"));
+    let made = || super::inside(share.as_ref().expect("opened").as_fd(), &directory, &container.tree, || ());
+    assert_eq!(made().expect("assembled").made, ["/new/place"]);
+    assert!(made().expect("assembled").made.is_empty(), "it has been there since");
+}
+
+#[test]
+fn a_file_on_a_directory_and_the_reverse_are_refused_in_words_engines_know() {
+    for (source, destination) in [("volume/file", "/etc"), ("volume", "/etc/name")] {
+        let container = Container::new().volume(source, destination, false);
+        let directory = container.path("share");
+        let share = open_plain(&directory, &container.shared).expect("opened");
+        let refused =
+            super::inside(share.as_fd(), &directory, &container.tree, || ()).expect_err("not a directory");
+        assert!(crate::error::chain(&refused).contains("Not a directory"), "{refused}");
+    }
 }
 
 #[test]
