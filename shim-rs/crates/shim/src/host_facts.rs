@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the plan needs to know of the host, read once per Create.
+//! What has to be known of the host: its size and the files of volumes for the plan, read once per Create; its kernel and
+//! processor for whoever keeps something that holds on this host alone.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use rustix::fs::{FileType, Stat, major, minor};
@@ -22,6 +25,34 @@ pub(crate) fn memory_mib() -> u64 {
 #[must_use]
 pub(crate) fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))
+}
+
+/// The processor's description is read up to here; it is on the first of many equal entries.
+const CPUINFO: u64 = 16 << 10;
+/// What of the processor matters. Not its clock rate, which changes as it runs.
+const CPU_FIELDS: [&str; 7] =
+    ["vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags"];
+
+/// The release of the kernel that runs.
+pub(crate) fn kernel() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim_end().to_owned())
+}
+
+/// The processor, its microcode and what the kernel uses of it, a line for each: `cpu NAME: VALUE`.
+pub(crate) fn processor() -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // Not all of it: there are as many entries as processors.
+    File::open("/proc/cpuinfo")?.take(CPUINFO).read_to_end(&mut bytes)?;
+    Ok(cpu_of(&String::from_utf8_lossy(&bytes)))
+}
+
+fn cpu_of(cpuinfo: &str) -> String {
+    let first = cpuinfo.lines().take_while(|line| !line.trim().is_empty());
+    let fields =
+        first.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim(), value.trim()));
+    fields
+        .filter(|(name, _)| CPU_FIELDS.contains(name))
+        .fold(String::new(), |text, (name, value)| format!("{text}cpu {name}: {value}\n"))
 }
 
 /// What lies at a path of the host's; none when nothing does.
@@ -89,6 +120,18 @@ mod tests {
     fn socket(path: &Path) -> SocketFacts {
         let Some(FileKind::Socket(facts)) = kind_of(path) else { panic!("not a socket") };
         facts
+    }
+
+    #[test]
+    fn the_processor_is_the_first_entry_without_what_changes() {
+        let entry = "processor\t: 0\nvendor_id\t: V\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: N 2: x\nstepping\t: 1\n\
+                     microcode\t: 0x1\ncpu MHz\t\t: 2445.404\nflags\t\t: fpu vme\nbogomips\t: 4890\n";
+        let text = format!("{entry}\n{}", entry.replace(": 0x1", ": 0x2"));
+        assert_eq!(
+            cpu_of(&text),
+            "cpu vendor_id: V\ncpu cpu family: 25\ncpu model: 1\ncpu model name: N 2: x\ncpu stepping: 1\n\
+             cpu microcode: 0x1\ncpu flags: fpu vme\n"
+        );
     }
 
     #[test]

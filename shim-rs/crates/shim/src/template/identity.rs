@@ -17,16 +17,10 @@ use boxlite_vmm::MachineConfig;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::machine;
+use crate::{host_facts, machine};
 
 /// Counts up when the files or the identity change their meaning.
 pub(super) const FORMAT: u32 = 1;
-
-/// The processor's description is read up to here; it is on the first of many equal entries.
-const CPUINFO: u64 = 16 << 10;
-/// What of the processor matters. Not its clock rate, which changes as it runs.
-const CPU_FIELDS: [&str; 7] =
-    ["vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "flags"];
 
 /// Digests of files, each with what tells a changed file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,20 +117,7 @@ pub(super) fn identity(
 
 /// The host's kernel, which decides what taps and /dev/kvm can do, and processor, for [`identity`].
 pub(super) fn host() -> io::Result<String> {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut bytes = Vec::new();
-    // Not all of it: there are as many entries as processors.
-    File::open("/proc/cpuinfo")?.take(CPUINFO).read_to_end(&mut bytes)?;
-    Ok(format!("host {}\n{}", kernel.trim_end(), cpu_of(&String::from_utf8_lossy(&bytes))))
-}
-
-fn cpu_of(cpuinfo: &str) -> String {
-    let first = cpuinfo.lines().take_while(|line| !line.trim().is_empty());
-    let fields =
-        first.filter_map(|line| line.split_once(':')).map(|(name, value)| (name.trim(), value.trim()));
-    fields
-        .filter(|(name, _)| CPU_FIELDS.contains(name))
-        .fold(String::new(), |text, (name, value)| format!("{text}cpu {name}: {value}\n"))
+    Ok(format!("host {}\n{}", host_facts::kernel()?, host_facts::processor()?))
 }
 
 /// The key of an identity.
