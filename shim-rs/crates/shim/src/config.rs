@@ -12,9 +12,6 @@ use serde::Deserialize;
 /// Where the file is when the engine names none.
 pub const DEFAULT_PATH: &str = "/etc/boxlite/config.toml";
 
-/// What the probe at install wrote.
-const PROBE_PATH: &str = "/var/lib/boxlite/accel.json";
-
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -51,12 +48,22 @@ pub enum ConfigError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AccelChoice {
-    /// What the probe at install found.
+    /// What this host has ([`crate::accel`]).
     Auto,
     /// Hardware virtualization.
     Kvm,
     /// Emulation.
     Tcg,
+}
+
+impl AccelChoice {
+    /// The choice of this one and no other.
+    pub(crate) fn of(accel: Accel) -> Self {
+        match accel {
+            Accel::Kvm => Self::Kvm,
+            Accel::Tcg => Self::Tcg,
+        }
+    }
 }
 
 /// Whether machines start from a template.
@@ -240,35 +247,13 @@ impl Config {
         Ok(())
     }
 
-    /// The accelerator to use. `auto` without a probe's answer is TCG: a /dev/kvm that opens proves nothing.
+    /// The accelerator to use. `auto` is settled before a machine is made ([`crate::accel::settle`]); what nobody has
+    /// settled is TCG, which runs everywhere.
     #[must_use]
     pub fn accel(&self) -> Accel {
         match self.machine.accel {
             AccelChoice::Kvm => Accel::Kvm,
-            AccelChoice::Tcg => Accel::Tcg,
-            AccelChoice::Auto => std::fs::read_to_string(PROBE_PATH).map_or_else(
-                |error| {
-                    tracing::warn!(path = PROBE_PATH, %error, "no probe answer, using tcg; run `boxlite install`");
-                    Accel::Tcg
-                },
-                |text| probed(&text),
-            ),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Probe {
-    accel: AccelChoice,
-}
-
-fn probed(text: &str) -> Accel {
-    match serde_json::from_str::<Probe>(text) {
-        Ok(Probe { accel: AccelChoice::Kvm }) => Accel::Kvm,
-        Ok(_) => Accel::Tcg,
-        Err(error) => {
-            tracing::warn!(path = PROBE_PATH, %error, "probe answer is damaged, using tcg; run `boxlite install`");
-            Accel::Tcg
+            AccelChoice::Tcg | AccelChoice::Auto => Accel::Tcg,
         }
     }
 }
@@ -296,12 +281,6 @@ mod tests {
         let error = parse("[machine]\nvcpus = \"two\"\n", "f.toml").unwrap_err().to_string();
         assert!(error.starts_with("f.toml, line 2:"), "{error}");
         assert!(error.contains("vcpus"), "{error}");
-    }
-
-    #[test]
-    fn damaged_probe_is_tcg() {
-        assert_eq!(probed("{"), Accel::Tcg);
-        assert_eq!(probed(r#"{"accel":"kvm","reason":"booted"}"#), Accel::Kvm);
     }
 
     #[test]

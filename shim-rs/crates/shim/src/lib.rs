@@ -9,10 +9,12 @@
 //! - [`sandbox`]: one machine and its life; [`container`]: one container in it, which containerd calls a task;
 //!   `double`: the process of the host that stands for a container
 //! - [`template`]: machines saved once, for others to start from; `trial`: machines that are no container's
+//! - `accel`: which accelerator machines run with on this host, and why
 //! - [`plan`]: from an OCI spec to what is to be done; decides everything, does nothing
 //! - [`share`], [`host_cgroup`], [`hooks`]: what is done on the host
 //! - [`stdio`], [`events`]: what flows back; `relay`: what a container reaches of the host by this program
 
+mod accel;
 pub mod bootstrap;
 pub mod config;
 pub mod container;

@@ -3,8 +3,8 @@
 //!
 //! Everything about both bootstrap protocols is in [`protocol`], pure. [`start`] makes the server, [`serve`] is it,
 //! [`delete`] cleans up after one that was killed, [`info`] describes the runtime. [`template`] is for `boxlite template`,
-//! [`ps`] for `boxlite ps`, [`probe`] for `boxlite install`. A shim that starts this program as a container's double says
-//! so in the environment ([`double::process`]).
+//! [`ps`] for `boxlite ps`, [`probe`] for `boxlite install` and `doctor`. A shim that starts this program as a container's
+//! double says so in the environment ([`double::process`]).
 //!
 //! ```text
 //!  containerd ── start ──▶ socket made here, server spawned with it as fd 3 ──▶ address on stdout, at once

@@ -1,116 +1,92 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `probe`: whether a guest comes up under an accelerator, for `boxlite install`, which chooses one.
+//! `probe`: which accelerator machines run with on this host, and why, for `boxlite install` and `boxlite doctor`.
 //!
-//! A machine is booted as a container's is, by the same command line and with every device, until its agent has taken
-//! the first call: a `/dev/kvm` that opens proves nothing. Which accelerator is tried, and for how long, is the caller's.
+//! Finding out and remembering are [`crate::accel`]'s, as at a start. Beyond that a guest is booted under TCG where there is
+//! no KVM to try: an installation whose guest comes up with nothing is to say so.
 //!
-//! Not for people: one JSON document, `{"up":true}` or `{"up":false,"why":"..."}`; errors go to stderr as everywhere.
+//! Not for people: one JSON document. `probe` asks and remembers, and gives the answer, or `{"boots":false,"why":"..."}`;
+//! `probe --look` boots nothing and gives `{"answer":...,"stale":...}`: what is remembered, and why it does not hold. Errors
+//! go to stderr as everywhere.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use boxlite_vmm::{Machine, Start};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answers::{say, while_heard};
-use crate::config::{AccelChoice, Config};
-use crate::error::{TaskError, chain};
-use crate::guest::{self, Greeting, Guest};
-use crate::plan::MachineSize;
-use crate::trial::{Scratch, Trial};
+use crate::accel::REMEMBERED;
+use crate::accel::answer::{self, Answer, Host, Remembered};
+use crate::accel::ask::{self, Found};
+use crate::config::Config;
+use crate::error::TaskError;
 
-const USAGE: &str = "usage: probe --accel kvm|tcg --seconds NUMBER [--config FILE]";
-/// A machine whose channel has ended, ends.
-const ENDING: Duration = Duration::from_secs(1);
+const USAGE: &str = "usage: probe [--look] [--answer FILE] [--seconds NUMBER] [--config FILE]";
 
 /// What the command line says.
 #[derive(Debug, PartialEq, Eq)]
 struct Arguments {
-    accel: AccelChoice,
-    patience: Duration,
+    look: bool,
+    /// Where the answer is remembered.
+    answer: PathBuf,
+    /// What a guest may take at most.
+    patience: Option<Duration>,
     config: Option<PathBuf>,
 }
 
 /// Runs `probe` with the arguments after that word.
 pub(super) fn run(arguments: &[OsString]) -> Result<(), TaskError> {
     let arguments = parse(arguments)?;
-    let mut config = Config::load(arguments.config.as_deref(), None)?;
-    config.machine.accel = arguments.accel;
+    let config = Config::load(arguments.config.as_deref(), None)?;
+    if arguments.look {
+        return say(&look(&config, &arguments)?);
+    }
     config.check_files()?;
-    while_heard(async {
-        let answer = match boot(&config, arguments.patience).await {
-            Ok(()) => json!({ "up": true }),
-            Err(why) => json!({ "up": false, "why": why }),
-        };
-        say(&answer)
-    })
+    while_heard(async { say(&probed(&config, &arguments).await?) })
 }
 
 fn parse(arguments: &[OsString]) -> Result<Arguments, TaskError> {
     let usage = || TaskError::Invalid { what: USAGE.to_owned() };
-    let (mut accel, mut patience, mut config) = (None, None, None);
+    let mut parsed = Arguments { look: false, answer: REMEMBERED.into(), patience: None, config: None };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
-        let value = words.next().ok_or_else(usage)?;
-        match (word.to_str(), value.to_str()) {
-            (Some("--accel"), Some("kvm")) => accel = Some(AccelChoice::Kvm),
-            (Some("--accel"), Some("tcg")) => accel = Some(AccelChoice::Tcg),
-            (Some("--seconds"), Some(number)) => {
-                patience = number.parse().ok().and_then(|number| Duration::try_from_secs_f64(number).ok());
+        let mut value = || words.next().ok_or_else(usage);
+        match word.to_str() {
+            Some("--look") => parsed.look = true,
+            Some("--answer") => parsed.answer = PathBuf::from(value()?),
+            Some("--config") => parsed.config = Some(PathBuf::from(value()?)),
+            Some("--seconds") => {
+                let number = value()?.to_str().and_then(|number| number.parse().ok());
+                let patience = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+                parsed.patience = Some(patience.ok_or_else(usage)?);
             }
-            (Some("--config"), _) => config = Some(PathBuf::from(value)),
             _ => return Err(usage()),
         }
     }
-    let (Some(accel), Some(patience)) = (accel, patience) else { return Err(usage()) };
-    Ok(Arguments { accel, patience, config })
+    Ok(parsed)
 }
 
-/// Boots once; the error is the reason for people.
-async fn boot(config: &Config, patience: Duration) -> Result<(), String> {
-    let scratch = Scratch::create(&config.paths.run).map_err(|error| error.to_string())?;
-    let size = MachineSize { vcpus: config.machine.vcpus, memory_mib: config.machine.memory_mib };
-    let trial = Trial::launch(config, "boxlite-probe", size, scratch.path(), (Start::Boot, ""))
-        .map_err(|error| chain(&error))?;
-    let machine = &*trial.machine;
-    let answered = tokio::time::timeout(patience, first_call(machine)).await;
-    let refused = match answered {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(match tokio::time::timeout(ENDING, machine.exited()).await {
-            Ok(exit) => format!("QEMU ended: {}", telling(&format!("{}\n{}", exit.console, exit.stderr))),
-            Err(_) => chain(&error),
-        }),
-        Err(_) => Err(late(patience, &machine.console_tail())),
+fn look(config: &Config, arguments: &Arguments) -> Result<Value, TaskError> {
+    let host = Host::observe(&config.paths.qemu).map_err(TaskError::host("examining the host"))?;
+    let remembered =
+        answer::read(&arguments.answer, &host).map_err(TaskError::host("reading the remembered answer"))?;
+    Ok(match remembered {
+        Remembered::Fresh(answer) => json!({ "answer": answer, "stale": null }),
+        Remembered::Stale(answer, why) => json!({ "answer": answer, "stale": why }),
+        Remembered::None(why) => json!({ "answer": null, "stale": why }),
+    })
+}
+
+async fn probed(config: &Config, arguments: &Arguments) -> Result<Value, TaskError> {
+    let lock = answer::lock(&arguments.answer).map_err(TaskError::host("locking the answer"))?;
+    let host = Host::observe(&config.paths.qemu).map_err(TaskError::host("examining the host"))?;
+    let verdict = match ask::ask(config, true, arguments.patience).await? {
+        Found::Answer(verdict) => verdict,
+        Found::Nowhere(why) => return Ok(json!({ "boots": false, "why": why })),
     };
-    machine.end().await;
-    refused
-}
-
-async fn first_call(machine: &dyn Machine) -> Result<(), TaskError> {
-    let channel = machine.take_channel().ok_or_else(|| TaskError::MachineGone {
-        why: "its channel was taken".to_owned(),
-        console: machine.console_tail(),
-    })?;
-    // It opens no streams: there is nothing in it that would.
-    let (guest, _) = Guest::connect(channel, Greeting::Expected).await?;
-    guest.configure(&guest::first_call()?).await
-}
-
-fn late(patience: Duration, console: &str) -> String {
-    let said = match console.trim() {
-        "" => "; it said nothing".to_owned(),
-        console => format!("; its console: {}", telling(console)),
-    };
-    format!("a guest did not come up in {} s{said}", patience.as_secs_f64())
-}
-
-/// The line that says most about an end: the agent's, the kernel's last, QEMU's; else the last of all.
-fn telling(text: &str) -> &str {
-    let found = ["boxlite-agent:", "panic", "qemu"].into_iter();
-    let found = found.filter_map(|word| text.lines().find(|line| line.contains(word))).next();
-    let last = || text.lines().rfind(|line| !line.trim().is_empty());
-    found.or_else(last).unwrap_or("without a word").trim()
+    let answer = Answer::new(verdict, host);
+    answer::write(&arguments.answer, &answer, &lock).map_err(TaskError::host("remembering the answer"))?;
+    Ok(json!(answer))
 }
 
 #[cfg(test)]
@@ -122,34 +98,22 @@ mod tests {
     }
 
     #[test]
-    fn an_accelerator_and_a_time_are_asked_for() {
+    fn what_is_not_said_is_as_at_a_start() {
+        let expected = Arguments { look: false, answer: REMEMBERED.into(), patience: None, config: None };
+        assert_eq!(parsed("").unwrap(), expected);
         let expected = Arguments {
-            accel: AccelChoice::Kvm,
-            patience: Duration::from_millis(1500),
+            look: true,
+            answer: "/a".into(),
+            patience: Some(Duration::from_millis(1500)),
             config: Some("/c".into()),
         };
-        assert_eq!(parsed("--seconds 1.5 --accel kvm --config /c").unwrap(), expected);
-        for line in [
-            "",
-            "--accel kvm",
-            "--seconds 1",
-            "--accel auto --seconds 1",
-            "--accel kvm --seconds",
-            "--accel kvm --seconds -1",
-            "--accel kvm --seconds x",
-            "--accel kvm --seconds 1 --force yes",
-        ] {
-            assert!(matches!(parsed(line), Err(TaskError::Invalid { .. })), "{line}");
-        }
+        assert_eq!(parsed("--seconds 1.5 --look --answer /a --config /c").unwrap(), expected);
     }
 
     #[test]
-    fn the_line_that_says_most_is_quoted() {
-        let console = "[0.1] Linux\n[0.2] Kernel panic - not syncing\n[0.3] ---[ end ]---\n";
-        assert_eq!(telling(console), "[0.2] Kernel panic - not syncing");
-        assert_eq!(telling("one\ntwo\n\n"), "two");
-        assert_eq!(telling("qemu-system-x86_64: no\nboxlite-agent: no\n"), "boxlite-agent: no");
-        assert_eq!(telling(""), "without a word");
-        assert_eq!(late(Duration::from_millis(200), ""), "a guest did not come up in 0.2 s; it said nothing");
+    fn a_wrong_line_is_refused() {
+        for line in ["--accel kvm", "--seconds", "--seconds -1", "--seconds x", "--config", "--answer", "x"] {
+            assert!(matches!(parsed(line), Err(TaskError::Invalid { .. })), "{line}");
+        }
     }
 }

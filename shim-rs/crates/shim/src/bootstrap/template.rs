@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::answers::{say, while_heard};
+use crate::accel;
 use crate::config::Config;
 use crate::error::{TaskError, chain};
 use crate::template::{self, Class, Entry, FileError, Manifest, Phase, Store, Template, TemplateError};
@@ -86,9 +87,12 @@ impl Described {
 /// Runs `template` with the arguments after that word.
 pub(super) fn run(arguments: &[OsString]) -> Result<(), TaskError> {
     let arguments = parse(arguments)?;
-    let config = Config::load(arguments.config.as_deref(), None)?;
+    let mut config = Config::load(arguments.config.as_deref(), None)?;
     config.check_files()?;
-    while_heard(act(&config, &arguments))
+    while_heard(async {
+        accel::settle(&mut config).await;
+        act(&config, &arguments).await
+    })
 }
 
 async fn act(config: &Config, arguments: &Arguments) -> Result<(), TaskError> {

@@ -35,6 +35,7 @@ pub use self::exit::timestamp as exit_timestamp;
 use self::process::Process;
 pub use self::state::{Exit, ProcessState};
 pub use self::verbs::TaskStatus;
+use crate::accel;
 use crate::config::Config;
 use crate::double::Double;
 use crate::error::TaskError;
@@ -128,7 +129,7 @@ impl Container {
     pub async fn create(request: CreateRequest, around: &Surroundings) -> Result<Arc<Self>, TaskError> {
         let created = Instant::now();
         let CreateRequest { id, bundle, rootfs, paths, options } = request;
-        let config = Config::load(options.config_path.as_deref(), options.config_body.as_deref())?;
+        let mut config = Config::load(options.config_path.as_deref(), options.config_body.as_deref())?;
         if around.host.needs_files() {
             config.check_files()?;
         }
@@ -137,6 +138,9 @@ impl Container {
             tracing::warn!(id, warning, "asked-for thing is ignored");
         }
         let t_plan = created.elapsed();
+        if around.host.needs_files() {
+            accel::settle(&mut config).await;
+        }
 
         let relays = Arc::new(Relays::open(&compiled.relays)?);
         let run = config.paths.run.join(&around.namespace).join(&id);

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Asking: a guest is booted as a container's is, by the same command line and with every device, until its agent has taken
+//! the first call. A `/dev/kvm` that opens proves nothing, and a lesser machine may come up where that one does not.
+//!
+//! The calling thread is in a network namespace of its own from then on, and its end is the machine's ([`crate::trial`]).
+
+use std::time::{Duration, Instant};
+
+use boxlite_vmm::{Accel, Machine, Start};
+
+use super::facts::Facts;
+use super::judge::{self, Outcome, Verdict};
+use super::said::Said;
+use crate::config::{AccelChoice, Config};
+use crate::error::{TaskError, chain};
+use crate::guest::{self, Greeting, Guest};
+use crate::plan::MachineSize;
+use crate::trial::{Scratch, Trial};
+
+/// What a guest may take to come up. All hosts are busy at times, and a KVM under which guests hang costs this once.
+const KVM: Duration = Duration::from_secs(30);
+/// The same in a host that is a machine itself. In an emulated one it takes seven seconds, and thirteen if that is busy.
+const NESTED: Duration = Duration::from_secs(60);
+/// A guest that is translated takes about a second on a quiet host, and several on a busy one.
+const TCG: Duration = Duration::from_secs(60);
+/// A machine whose channel has ended, ends.
+const ENDING: Duration = Duration::from_secs(1);
+
+/// What came of asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Guests come up with this accelerator.
+    Answer(Verdict),
+    /// They come up with none: it is the guest's fault, and says nothing about this host.
+    Nowhere(String),
+}
+
+/// Which accelerator guests come up with here. A guest that does not under KVM must under TCG; `thorough`: also where there
+/// is no KVM to try. `most`: how long it may take, at most.
+///
+/// # Errors
+/// It could not be found out: no machine was started.
+pub(crate) async fn ask(config: &Config, thorough: bool, most: Option<Duration>) -> Result<Found, TaskError> {
+    let facts = Facts::observe();
+    let verdict = match judge::without_boot(&facts) {
+        Some(verdict) if thorough => verdict,
+        Some(verdict) => return Ok(Found::Answer(verdict)),
+        None => {
+            let usual = if facts.processor.outer.is_some() { NESTED } else { KVM };
+            judge::after_boot(&facts, &boot(config, Accel::Kvm, most.unwrap_or(usual)).await?)
+        }
+    };
+    if verdict.accel == Accel::Kvm {
+        return Ok(Found::Answer(verdict));
+    }
+    Ok(match boot(config, Accel::Tcg, most.unwrap_or(TCG)).await? {
+        Outcome::Up(_) => Found::Answer(verdict),
+        failure => Found::Nowhere(judge::failed(&failure)),
+    })
+}
+
+async fn boot(config: &Config, accel: Accel, patience: Duration) -> Result<Outcome, TaskError> {
+    let mut config = config.clone();
+    config.machine.accel = AccelChoice::of(accel);
+    let scratch =
+        Scratch::create(&config.paths.run).map_err(TaskError::host("making a place for the machine"))?;
+    let size = MachineSize { vcpus: config.machine.vcpus, memory_mib: config.machine.memory_mib };
+    let began = Instant::now();
+    let trial = Trial::launch(&config, "boxlite-probe", size, scratch.path(), (Start::Boot, ""))?;
+    let machine = &*trial.machine;
+    let answered = tokio::time::timeout(patience, first_call(machine)).await;
+    let took = began.elapsed();
+    let ended = match answered {
+        Ok(Err(_)) => tokio::time::timeout(ENDING, machine.exited()).await.is_ok(),
+        _ => false,
+    };
+    machine.end().await;
+    let exit = machine.exited().await;
+    let said = Said { qemu: exit.stderr, console: exit.console };
+    Ok(match answered {
+        Ok(Ok(())) => Outcome::Up(took),
+        Ok(Err(_)) if ended => Outcome::Ended(said),
+        Ok(Err(error)) => Outcome::Misunderstood(chain(&error)),
+        Err(_) => Outcome::Late(patience, said),
+    })
+}
+
+async fn first_call(machine: &dyn Machine) -> Result<(), TaskError> {
+    let channel = machine.take_channel().ok_or_else(|| TaskError::MachineGone {
+        why: "its channel was taken".to_owned(),
+        console: machine.console_tail(),
+    })?;
+    // It opens no streams: there is nothing in it that would.
+    let (guest, _) = Guest::connect(channel, Greeting::Expected).await?;
+    guest.configure(&guest::first_call()?).await
+}
