@@ -81,12 +81,12 @@ class Layout:
 
     @property
     def state(self) -> Path:
-        """What outlives a reboot: the probe's answer, journal, templates."""
+        """What outlives a reboot: the accelerator, journal, templates."""
         return self.at(self.var)
 
     @property
     def accel(self) -> Path:
-        """The answer of the probe at install."""
+        """With what machines run, as the shim found out."""
         return self.state / "accel.json"
 
     @property

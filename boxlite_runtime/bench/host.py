@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from boxlite_runtime import __version__
+from boxlite_runtime.doctor.host import program, version
 from boxlite_runtime.installer import probe
 from boxlite_runtime.paths import Layout
 
@@ -26,7 +27,7 @@ def facts(layout: Layout, versions: str) -> dict[str, str]:
         "Memory": memory(_text(Path("/proc/meminfo"))),
         "Kernel": f"Linux {platform.release()}",
         "Accelerator": answer.accel if answer else UNKNOWN,
-        "QEMU": answer.qemu if answer else UNKNOWN,
+        "QEMU": version(program(layout, "qemu")) or UNKNOWN,
         "Engine": versions,
         "BoxLite": __version__,
         "Load before": f"{os.getloadavg()[0]:.1f}",

@@ -58,7 +58,11 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    help="Show the traceback of a failure, and the details of doctor's findings.",
+)
 @click.version_option(__version__, prog_name="boxlite")
 @click.pass_context
 def boxlite(ctx: click.Context, debug: bool) -> None:

@@ -3,6 +3,7 @@
 
 import json
 from dataclasses import asdict
+from textwrap import indent
 
 import click
 
@@ -29,5 +30,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         for finding in findings:
             cure = f" -> {finding.cure}" if finding.cure else ""
             click.echo(f"{MARKS[finding.level]} {finding.check}: {finding.says}{cure}")
+            if ctx.obj["debug"] and finding.about and finding.about.get("detail"):
+                click.echo(indent(finding.about["detail"], "     | "))
     bad = any(finding.level is Level.PROBLEM for finding in findings)
     ctx.exit(ExitCode.FAILURE if bad else ExitCode.OK)

@@ -6,8 +6,7 @@ not own: any of these steps.
 """
 
 import json
-import tomllib
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -60,15 +59,13 @@ def install(prefix: Path, root: Path, dry_run: bool, as_json: bool) -> None:
 def _tell_and_probe(layout: Layout, decided: plan.Plan) -> probe.Answer:
     if decided.touches(Kind.DOCKER):
         daemons.reload_docker(expect_runtime=True)
-    stored = probe.read(layout.accel)
-    qemu = Path(tomllib.loads(layout.config.read_text())["paths"]["qemu"])
-    # The answer holds for one QEMU and one guest; a second install trusts it.
-    same_qemu = stored is not None and stored.qemu == probe.qemu_version(qemu)
-    if stored is not None and same_qemu and not decided.touches(Kind.BINARY):
-        return stored
-    machine = probe.Machine(layout.shim, layout.config)
+    remembered = probe.look(layout)
+    # The answer holds for one guest too, which only an installation changes.
+    same_guest = not decided.touches(Kind.BINARY)
+    if remembered.answer and same_guest and not remembered.to_be_asked:
+        return remembered.answer
     with step("Booting a guest to choose the accelerator"):
-        return probe.probe(machine, qemu, layout.accel)
+        return probe.ask(layout)
 
 
 def _print(decided: plan.Plan, dry_run: bool, answer: probe.Answer | None) -> None:
@@ -81,7 +78,8 @@ def _print(decided: plan.Plan, dry_run: bool, answer: probe.Answer | None) -> No
     if decided.touches(Kind.CONTAINERD):
         click.echo("note: Kubernetes sees the runtime after a restart of containerd")
     if answer is not None:
-        click.echo(f"accelerator: {answer.accel} ({answer.reason})")
+        hint = f" -> {answer.hint}" if answer.hint else ""
+        click.echo(f"accelerator: {answer.says}{hint}")
 
 
 def _as_json(
@@ -92,5 +90,5 @@ def _as_json(
         "actions": [action.describe() for action in decided.actions],
         "notes": list(decided.notes),
         "restart_containerd": decided.touches(Kind.CONTAINERD),
-        "accelerator": asdict(answer) if answer else None,
+        "accelerator": answer.about() if answer else None,
     }

@@ -91,7 +91,9 @@ def _remove_state(layout: Layout) -> None:
     if layout.templates.exists():
         shutil.rmtree(layout.templates)
     originals = journals.load(layout.journal).originals
-    for leftover in (layout.accel, layout.journal):
+    # The shim writes its answer beside the old one first.
+    unfinished = layout.accel.with_suffix(".new")
+    for leftover in (layout.accel, unfinished, layout.journal):
         leftover.unlink(missing_ok=True)
     for directory in (originals, layout.state):
         if directory.exists() and not any(directory.iterdir()):

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Level(StrEnum):
@@ -23,6 +24,8 @@ class Finding:
     level: Level
     says: str
     cure: str | None = None
+    #: What a program may want to know beside, by name.
+    about: dict[str, Any] | None = None
 
 
 def parse_version(text: str) -> tuple[int, ...]:

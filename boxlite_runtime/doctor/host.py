@@ -38,52 +38,58 @@ def program(layout: Layout, name: str) -> Path:
 
 def accelerator(layout: Layout) -> Finding:
     """Say with what machines run, and why."""
-    return judge_accelerator(probe.read(layout.accel))
+    if not layout.shim.exists():
+        says = "no guest was booted here yet to choose one"
+        return Finding("accelerator", Level.PROBLEM, says, INSTALL)
+    try:
+        return judge_accelerator(probe.look(layout))
+    except BoxliteError as error:
+        cure = INSTALL if os.geteuid() == 0 else "run it as root"
+        return Finding("accelerator", Level.PROBLEM, error.message, cure)
 
 
-def judge_accelerator(answer: probe.Answer | None) -> Finding:
-    """Judge the stored answer of the probe."""
+def judge_accelerator(remembered: probe.Remembered) -> Finding:
+    """Judge what the shim remembers: its words, and how much they matter."""
     name = "accelerator"
-    if answer is None:
-        return Finding(name, Level.PROBLEM, "no guest was booted here yet", INSTALL)
-    if answer.accel == "kvm":
-        return Finding(name, Level.OK, f"kvm: {answer.reason}")
-    return Finding(
-        name,
-        Level.NOTE,
-        f"tcg, slow and no security boundary: {answer.reason}",
-        f"give this host working virtualization, then: {INSTALL}",
-    )
+    answer, stale = remembered.answer, remembered.stale
+    if answer is None or stale is not None:
+        says = f"{stale}; the next start of a container boots a guest to ask"
+        about = answer.about() | {"stale": stale} if answer else None
+        return Finding(name, Level.NOTE, says, f"to ask now: {INSTALL}", about)
+    # A limit comes with a hint: an emulated machine, or one within another.
+    level = Level.OK if answer.accel == "kvm" and not answer.hint else Level.NOTE
+    return Finding(name, level, answer.says, answer.hint, answer.about())
 
 
 def qemu(layout: Layout) -> Finding:
     """Say whether QEMU is there and new enough."""
     path = program(layout, "qemu")
-    return judge_program("qemu", path, _version(path), QEMU_MINIMUM)
+    return judge_program("qemu", path, version(path), QEMU_MINIMUM)
 
 
 def virtiofsd(layout: Layout) -> Finding:
     """Say whether virtiofsd is there, and the one that is maintained."""
     path = program(layout, "virtiofsd")
-    return judge_program("virtiofsd", path, _version(path), VIRTIOFSD_MINIMUM)
+    return judge_program("virtiofsd", path, version(path), VIRTIOFSD_MINIMUM)
 
 
 def judge_program(
-    name: str, path: Path, version: str | None, minimum: tuple[int, ...]
+    name: str, path: Path, found: str | None, minimum: tuple[int, ...]
 ) -> Finding:
-    """Judge a program by its version; ``None`` means that it does not run."""
+    """Judge a program by the version found of it."""
     cure = "install/quickstart, or the distribution's package of that version"
     wanted = ".".join(str(number) for number in minimum)
-    if version is None:
+    if found is None:
         return Finding(name, Level.PROBLEM, f"{path} does not run", cure)
-    if parse_version(version) < minimum:
+    if parse_version(found) < minimum:
         return Finding(
-            name, Level.PROBLEM, f"{version} is older than {wanted}: {path}", cure
+            name, Level.PROBLEM, f"{found} is older than {wanted}: {path}", cure
         )
-    return Finding(name, Level.OK, f"{version}: {path}")
+    return Finding(name, Level.OK, f"{found}: {path}")
 
 
-def _version(path: Path) -> str | None:
+def version(path: Path) -> str | None:
+    """Return a program's version; ``None`` means that it does not run."""
     try:
         words = run([path, "--version"], timeout=30).stdout.split()
     except BoxliteError:

@@ -1,124 +1,125 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds out, once, with what accelerator a guest really boots on this host.
+"""Asks the shim with which accelerator machines run here, and why.
 
-Owns: which accelerators are tried, for how long, and ``accel.json``. Does not
-own: the boot itself, which is the shim's: it alone knows what containers run
-on, and anything less may come up where that does not.
+Owns: the command lines, and how an answer is shown. Does not own: the answer,
+its words and ``accel.json``, which are the shim's: it alone knows what
+containers run on, and asks by itself when the host has changed.
 
-Why a boot: on a nested host /dev/kvm opens and even runs 16-bit code while a
-stock kernel hangs under it. Only a guest that comes up proves anything.
+Call order: ``look`` for what is remembered, ``ask`` to boot a guest for it.
 """
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from boxlite_runtime.errors import BoxliteError
-from boxlite_runtime.installer import files
+from boxlite_runtime.errors import BoxliteError, ExitCode
+from boxlite_runtime.paths import Layout
 from boxlite_runtime.process import run
 from boxlite_runtime.shim import another_release, document, must_have_worked
 
-#: Seconds a guest gets. KVM boots in well under one; TCG takes about one on
-#: a quiet host, and a busy two-core host has been seen to need several.
-KVM_DEADLINE = 5.0
-TCG_DEADLINE = 60.0
+#: Seconds. The shim gives a guest up to 60 under KVM, and 60 under TCG.
+ASKING = 180.0
+LOOKING = 30.0
 
-#: Seconds the shim may take beside the guest's.
-OVERHEAD = 30.0
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the probe boots: what this shim makes of this configuration."""
-
-    shim: Path
-    config: Path
+#: A boot failed for a reason that is not the host's kind: another may not.
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the shim reads from accel.json when ``accel`` is ``auto``."""
+    """With what machines run, and why, in the shim's words."""
 
     accel: str
-    reason: str
-    qemu: str
-    probed_at: str
+    #: What kind of host it is; docs/reference/cli.md has the list.
+    kind: str
+    message: str
+    #: What to do about it, where something can be done.
+    hint: str | None
+    #: What QEMU and the guest said, as they said it.
+    detail: str | None
+    #: Seconds since 1970.
+    asked: int
+
+    @property
+    def says(self) -> str:
+        """The answer in one line, the same wherever it is shown."""
+        named = "kvm" if self.accel == "kvm" else "tcg, slow and no security boundary"
+        return f"{named}: {self.message}"
+
+    def about(self) -> dict[str, Any]:
+        """Return the answer for a program to read."""
+        return asdict(self)
 
 
-def boot(machine: Machine, accel: str, deadline: float) -> str | None:
-    """Boot once; return ``None`` if the agent came up, else the reason."""
-    words = ["probe", "--accel", accel, "--seconds", f"{deadline:g}"]
-    argv: list[str | Path] = [machine.shim, *words, "--config", machine.config]
-    try:
-        done = run(argv, check=False, timeout=deadline + OVERHEAD)
-        must_have_worked(done)
-    except BoxliteError as error:
-        return error.message
+@dataclass(frozen=True)
+class Remembered:
+    """What is remembered, and why it does not hold; not both are ``None``."""
+
+    answer: Answer | None
+    stale: str | None
+
+    @property
+    def to_be_asked(self) -> bool:
+        """Whether an installation boots a guest to ask."""
+        failed = self.answer is not None and self.answer.kind == FAILED
+        return self.answer is None or self.stale is not None or failed
+
+
+def look(layout: Layout) -> Remembered:
+    """Return what is remembered. Boots nothing. Raises ``BoxliteError``."""
+    done = run(_argv(layout, "--look"), check=False, timeout=LOOKING)
+    must_have_worked(done)
     match document(done.stdout):
-        case {"up": True}:
-            return None
-        case {"up": False, "why": str(why)}:
-            return why
+        case {"answer": dict(fields), "stale": str() | None as stale}:
+            return Remembered(_answer(fields), stale)
+        case {"answer": None, "stale": str(stale)}:
+            return Remembered(None, stale)
     raise another_release("the probe")
 
 
-def choose(
-    machine: Machine,
-    *,
-    has_kvm: bool,
-    attempt: Callable[[Machine, str, float], str | None] = boot,
-) -> tuple[str, str]:
-    """Return the accelerator and the reason for it.
+def ask(layout: Layout) -> Answer:
+    """Boot a guest, and return the answer, which is remembered from then on.
 
-    Raises ``BoxliteError`` if a guest boots with none.
+    Raises ``BoxliteError`` if a guest comes up with no accelerator.
     """
-    why_not = "there is no /dev/kvm"
-    if has_kvm:
-        began = time.monotonic()
-        refusal = attempt(machine, "kvm", KVM_DEADLINE)
-        if refusal is None:
-            return "kvm", f"a guest came up in {time.monotonic() - began:.2f} s"
-        why_not = f"/dev/kvm is there, but {refusal}"
-    refusal = attempt(machine, "tcg", TCG_DEADLINE)
-    if refusal is not None:
-        raise BoxliteError(
-            f"the guest does not boot on this host: {refusal}",
-            hint="Build it again: boxlite kernel build && boxlite rootfs build",
-        )
-    return "tcg", why_not
-
-
-def probe(machine: Machine, qemu: Path, answer_file: Path) -> Answer:
-    """Boot, choose, and store the answer for the shim.
-
-    ``qemu`` is the program its configuration names, whose version goes into
-    the answer.
-    """
-    version = qemu_version(qemu)
-    accel, reason = choose(machine, has_kvm=Path("/dev/kvm").exists())
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    answer = Answer(accel, reason, version, now)
-    text = json.dumps(asdict(answer), indent=2) + "\n"
-    answer_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    files.write(answer_file, text.encode(), 0o644)
-    return answer
+    done = run(_argv(layout), check=False, timeout=ASKING)
+    must_have_worked(done)
+    match document(done.stdout):
+        case {"boots": False, "why": str(why)}:
+            raise BoxliteError(
+                f"the guest does not boot on this host: {why}",
+                hint="Build it again: boxlite kernel build && boxlite rootfs build",
+                exit_code=ExitCode.FAILURE,
+            )
+        case {"accel": str()} as fields:
+            return _answer(fields)
+    raise another_release("the probe")
 
 
 def read(answer_file: Path) -> Answer | None:
-    """Return the stored answer, ``None`` if there is none or it is damaged."""
+    """Return what was found last, believed or not, for a page that tells it."""
     try:
-        return Answer(**json.loads(answer_file.read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
+        return _answer(json.loads(answer_file.read_text()))
+    except (OSError, ValueError, TypeError, BoxliteError):
         return None
 
 
-def qemu_version(qemu: Path) -> str:
-    """Return QEMU's version, for instance ``10.0.13``."""
-    line = run([qemu, "--version"], timeout=30).stdout.partition("\n")[0]
-    words = line.split()
-    if "version" not in words[:-1]:
-        raise BoxliteError(f"cannot tell the version of {qemu}: it says {line!r}")
-    return words[words.index("version") + 1].partition("(")[0]
+def _argv(layout: Layout, *words: str) -> list[str | Path]:
+    argv: list[str | Path] = [layout.shim, "probe", *words, "--answer", layout.accel]
+    # Without a file the shim has its own values.
+    return [*argv, "--config", layout.config] if layout.config.exists() else argv
+
+
+def _answer(fields: dict[str, Any]) -> Answer:
+    match fields:
+        case {
+            "accel": "kvm" | "tcg" as accel,
+            "kind": str(kind),
+            "message": str(message),
+            "hint": str() | None as hint,
+            "detail": str() | None as detail,
+            "asked": int(asked),
+        }:
+            return Answer(accel, kind, message, hint, detail, asked)
+    raise another_release("the probe")

@@ -76,7 +76,7 @@ def test_doctor_tells_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> No
 
     problems = [f for f in findings if f["level"] == "problem"]
     assert code == (ExitCode.FAILURE if problems else ExitCode.OK)
-    assert {"check", "level", "says", "cure"} == set(findings[0])
+    assert {"check", "level", "says", "cure", "about"} == set(findings[0])
 
 
 def test_a_dry_run_changes_nothing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How findings are judged. The facts are given, the host is not asked."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from boxlite_runtime.doctor import engines, finding, host, installation
 from boxlite_runtime.doctor.engines import DockerFacts
 from boxlite_runtime.doctor.finding import Finding, Level
-from boxlite_runtime.installer.probe import Answer
+from boxlite_runtime.installer.probe import Answer, Remembered
 from boxlite_runtime.paths import SHIM_NAME, Layout
 
 
@@ -34,16 +35,53 @@ def level(found: Finding) -> Level:
     return found.level
 
 
-def answer(accel: str) -> Answer:
-    return Answer(accel, "because", "10.0.13", "2026-01-01T00:00:00+00:00")
+KVM = Answer("kvm", "hardware", "a guest came up", None, None, 1)
+NESTED = replace(KVM, kind="nested", message="the host is one", hint="run on hardware")
+TCG = Answer("tcg", "para-virtual", "it is kvm_pvm's", "another host", "MSR 0x10a", 1)
 
 
-def test_the_accelerator_is_told_with_its_reason() -> None:
-    assert level(host.judge_accelerator(answer("kvm"))) is Level.OK
-    tcg = host.judge_accelerator(answer("tcg"))
-    assert level(tcg) is Level.NOTE
-    assert "no security boundary: because" in tcg.says
-    assert level(host.judge_accelerator(None)) is Level.PROBLEM
+@pytest.mark.parametrize(
+    ("answer", "expected", "says", "cure"),
+    [
+        (KVM, Level.OK, "kvm: a guest came up", None),
+        (NESTED, Level.NOTE, "kvm: the host is one", "run on hardware"),
+        (
+            TCG,
+            Level.NOTE,
+            "tcg, slow and no security boundary: it is kvm_pvm's",
+            "another host",
+        ),
+    ],
+)
+def test_the_accelerator_is_told_in_the_words_of_its_answer(
+    answer: Answer, expected: Level, says: str, cure: str | None
+) -> None:
+    found = host.judge_accelerator(Remembered(answer, None))
+
+    assert (level(found), found.says, found.cure) == (expected, says, cure)
+    assert found.about == {
+        "accel": answer.accel,
+        "kind": answer.kind,
+        "message": answer.message,
+        "hint": answer.hint,
+        "detail": answer.detail,
+        "asked": 1,
+    }
+
+
+@pytest.mark.parametrize("answer", [None, KVM])
+def test_an_answer_that_does_not_hold_is_not_told_as_one(answer: Answer | None) -> None:
+    found = host.judge_accelerator(Remembered(answer, "the kernel is another"))
+
+    assert level(found) is Level.NOTE
+    assert found.says.startswith("the kernel is another; the next start")
+    assert "a guest came up" not in found.says
+
+
+def test_without_a_shim_nobody_can_be_asked(tmp_path: Path) -> None:
+    found = host.accelerator(Layout(root=tmp_path))
+
+    assert (level(found), found.cure) == (Level.PROBLEM, "boxlite install")
 
 
 @pytest.mark.parametrize(
