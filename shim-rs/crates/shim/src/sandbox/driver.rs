@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use boxlite_protocol::mux::Incoming;
-use boxlite_vmm::{Machine, Process};
+use boxlite_vmm::{Machine, MachineExit, Process};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::launch::{self, Machinery};
@@ -178,17 +178,17 @@ async fn come_up(desk: &mut Desk, connected: Option<(Guest, Incoming)>) -> Resul
     up.unwrap_or_else(|| Err("its last container ended before the guest was up".to_owned()))
 }
 
-/// Why a guest did not come up, when `seen` is what the channel told of it: how its machine ended, if it has.
+/// Why a guest did not come up, when `seen` is what the channel told of it: how its machine ended, if it has. Without the
+/// console, which the error of whoever needed the machine shows.
 pub(super) async fn explained(machine: &dyn Machine, seen: String) -> String {
     match tokio::time::timeout(TOGETHER, machine.exited()).await {
-        Ok(exit) => format!("it ended before the guest was up: {exit}"),
-        Err(_) => with_console(machine, seen),
+        Ok(exit) => format!("it ended before the guest was up: {}", without_console(exit)),
+        Err(_) => seen,
     }
 }
 
-fn with_console(machine: &dyn Machine, seen: String) -> String {
-    let console = machine.console_tail();
-    if console.is_empty() { seen } else { format!("{seen}; its console ends with: {console}") }
+fn without_console(exit: MachineExit) -> MachineExit {
+    MachineExit { console: String::new(), ..exit }
 }
 
 /// Waits for the end of a machine whose guest is up; one that is of no use any more is ended. Says how it came.
@@ -204,7 +204,7 @@ async fn over(id: &str, machine: &dyn Machine, virtiofsd: Option<&Process>, gues
     if !exit.requested {
         tracing::error!(id, how = %exit, "the machine ended");
     }
-    exit.to_string()
+    without_console(exit).to_string()
 }
 
 /// Resolves with the reason why a machine that runs is not to be kept: whatever touches its files waits for ever, or
@@ -212,9 +212,7 @@ async fn over(id: &str, machine: &dyn Machine, virtiofsd: Option<&Process>, gues
 async fn useless(machine: &dyn Machine, virtiofsd: Option<&Process>, guest: &Guest) -> String {
     tokio::select! {
         why = files_gone(virtiofsd) => why,
-        () = channel_gone(machine, guest) => {
-            with_console(machine, "its guest has closed the channel".to_owned())
-        }
+        () = channel_gone(machine, guest) => "its guest has closed the channel".to_owned(),
     }
 }
 

@@ -199,7 +199,8 @@ async fn restored(machine: &dyn Machine) -> Result<(Guest, Incoming), TaskError>
     let channel = machine.take_channel().ok_or_else(|| gone("its channel was taken before".to_owned()))?;
     match Guest::awake(channel, ANSWER, || waited(machine.pid())).await {
         Err(TaskError::MachineGone { why, .. }) => {
-            Err(TaskError::MachineGone { why: explained(machine, why).await, console: String::new() })
+            let why = explained(machine, why).await;
+            Err(TaskError::MachineGone { why, console: machine.console_tail() })
         }
         answered => answered,
     }
