@@ -110,7 +110,7 @@ def stale(pair: Pair) -> Iterator[Layout]:
 def test_a_start_asks_again_where_the_answer_does_not_hold(
     docker: Docker, stale: Layout, answer: probe.Answer
 ) -> None:
-    docker.run("true").ok()
+    docker.sh("true").ok()
 
     found = probe.look(stale)
 
