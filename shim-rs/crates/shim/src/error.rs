@@ -9,6 +9,38 @@ use std::error::Error;
 use boxlite_protocol::ttrpc;
 use containerd_shim_protos::ttrpc::{Code, get_status};
 
+/// Why something could not be done.
+type Source = Box<dyn Error + Send + Sync>;
+
+/// Of what something that failed was a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Making the container; everything before it was undone.
+    Launch,
+    /// What the host gives the shim's own program, or somebody to hear its answer: no container is the worse for it. Look
+    /// at the host, and ask again.
+    Host,
+    /// Looking at the container's network, or joining it; what runs keeps the network it had.
+    Network,
+    /// Choosing, making or removing a template; those there are, are as they were. Machines can boot without.
+    Template,
+    /// Meeting our agent at the machine's end of the channel: end the machine.
+    Channel,
+    /// What the engine named for a process's standard streams: name something else, or make it so.
+    Stdio,
+}
+
+impl Part {
+    fn code(self) -> Code {
+        match self {
+            // What runc's shim answers when the container could not be made.
+            Self::Launch | Self::Network | Self::Template | Self::Stdio => Code::UNKNOWN,
+            Self::Host => Code::INTERNAL,
+            Self::Channel => Code::UNAVAILABLE,
+        }
+    }
+}
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TaskError {
@@ -64,60 +96,16 @@ pub enum TaskError {
     /// The configuration is wrong: mend the file.
     #[error("boxlite is not configured right")]
     Config(#[from] crate::config::ConfigError),
-    /// One step of building the task failed; everything before it was undone.
-    #[error("{step} failed")]
-    Launch {
-        /// Which step, as a noun phrase.
-        step: &'static str,
-        /// Why.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The host did not give the shim's own program what it needs, or nobody hears its answer: no container is the worse
-    /// for it. Look at the host, and ask again.
+    /// Something that had to be done could not be: `part` is what the caller can do about it.
     #[error("{what} failed")]
-    Host {
+    Failed {
+        /// Of what it was a part.
+        part: Part,
         /// What was tried, as a noun phrase.
         what: &'static str,
         /// Why.
         #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The container's network could not be looked at or joined; what runs keeps the network it had.
-    #[error("{what} failed")]
-    Network {
-        /// What was tried, as a noun phrase.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// A template could not be chosen, made or removed; those there are, are as they were. Machines can boot without.
-    #[error("{what} failed")]
-    Template {
-        /// What was tried, as a noun phrase.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// Nobody who speaks as our agent does is at the machine's end of the channel: end the machine.
-    #[error("{what} failed")]
-    Channel {
-        /// What was tried, as a noun phrase.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// What the engine named for a process's standard streams cannot be had: name something else, or make it so.
-    #[error("{what} failed")]
-    Stdio {
-        /// What was tried, as a noun phrase.
-        what: &'static str,
-        /// Why.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
+        source: Source,
     },
     /// The machine did not do as it was told, and is as it was: ask again, or end it.
     #[error("{what} failed")]
@@ -151,42 +139,38 @@ fn quoted(console: &str) -> String {
 }
 
 impl TaskError {
-    /// Wraps the failure of one launch step.
-    pub(crate) fn launch<E: Into<Box<dyn Error + Send + Sync>>>(
-        step: &'static str,
-    ) -> impl FnOnce(E) -> Self {
-        move |source| Self::Launch { step, source: source.into() }
+    fn failed<E: Into<Source>>(part: Part, what: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Failed { part, what, source: source.into() }
     }
 
-    /// Wraps the failure of what the shim's own program needs of the host.
-    pub(crate) fn host<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> Self {
-        move |source| Self::Host { what, source: source.into() }
+    /// Wraps the failure of a part of [`Part::Launch`].
+    pub(crate) fn launch<E: Into<Source>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        Self::failed(Part::Launch, what)
     }
 
-    /// Wraps the failure of a look at the container's network.
-    pub(crate) fn network<E: Into<Box<dyn Error + Send + Sync>>>(
-        what: &'static str,
-    ) -> impl FnOnce(E) -> Self {
-        move |source| Self::Network { what, source: source.into() }
+    /// Wraps the failure of a part of [`Part::Host`].
+    pub(crate) fn host<E: Into<Source>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        Self::failed(Part::Host, what)
     }
 
-    /// Wraps the failure of a step with a template.
-    pub(crate) fn template<E: Into<Box<dyn Error + Send + Sync>>>(
-        what: &'static str,
-    ) -> impl FnOnce(E) -> Self {
-        move |source| Self::Template { what, source: source.into() }
+    /// Wraps the failure of a part of [`Part::Network`].
+    pub(crate) fn network<E: Into<Source>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        Self::failed(Part::Network, what)
     }
 
-    /// Wraps the failure of meeting the guest's agent.
-    pub(crate) fn channel<E: Into<Box<dyn Error + Send + Sync>>>(
-        what: &'static str,
-    ) -> impl FnOnce(E) -> Self {
-        move |source| Self::Channel { what, source: source.into() }
+    /// Wraps the failure of a part of [`Part::Template`].
+    pub(crate) fn template<E: Into<Source>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        Self::failed(Part::Template, what)
     }
 
-    /// Wraps the failure to open what a process's standard streams are to lead to.
-    pub(crate) fn stdio<E: Into<Box<dyn Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> Self {
-        move |source| Self::Stdio { what, source: source.into() }
+    /// Wraps the failure of a part of [`Part::Channel`].
+    pub(crate) fn channel<E: Into<Source>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        Self::failed(Part::Channel, what)
+    }
+
+    /// Wraps the failure of a part of [`Part::Stdio`].
+    pub(crate) fn stdio<E: Into<Source>>(what: &'static str) -> impl FnOnce(E) -> Self {
+        Self::failed(Part::Stdio, what)
     }
 
     /// Wraps what a machine that is there has not done.
@@ -208,15 +192,12 @@ impl TaskError {
             Self::Exists { .. } => Code::ALREADY_EXISTS,
             Self::Exhausted { .. } => Code::RESOURCE_EXHAUSTED,
             Self::Unsupported { .. } => Code::UNIMPLEMENTED,
-            // What runc's shim answers when the container could not be made.
-            Self::Launch { .. } | Self::Stdio { .. } | Self::Network { .. } | Self::Template { .. } => {
-                Code::UNKNOWN
-            }
+            Self::Failed { part, .. } => part.code(),
             // It did not end over the question; it may have before.
             Self::Machine { source: boxlite_vmm::VmmError::Ended(_), .. } => Code::UNAVAILABLE,
-            Self::Machine { .. } | Self::Host { .. } => Code::INTERNAL,
+            Self::Machine { .. } => Code::INTERNAL,
             Self::Guest { code, .. } => *code,
-            Self::MachineGone { .. } | Self::Channel { .. } => Code::UNAVAILABLE,
+            Self::MachineGone { .. } => Code::UNAVAILABLE,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use boxlite_shim::config::Config;
-use boxlite_shim::error::TaskError;
+use boxlite_shim::error::{Part, TaskError};
 use boxlite_shim::sandbox::{Host, HostShare};
 use boxlite_shim::share::{self, ShareMount};
 use boxlite_vmm::{Machine, MachineConfig, MachineExit, Nic, Process, VmmError};
@@ -129,8 +129,9 @@ impl Host for FakeHost {
         _: &Config,
         ready: &mut (dyn FnMut() + Send),
     ) -> Result<HostShare, TaskError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| TaskError::Launch {
-            step: "opening the share",
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| TaskError::Failed {
+            part: Part::Launch,
+            what: "opening the share",
             source,
         };
         if self.kind == Kind::NoShare {
