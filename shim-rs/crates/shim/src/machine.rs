@@ -5,11 +5,12 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use boxlite_net::Namespace;
 use boxlite_protocol::plan::Sysctl;
 use boxlite_protocol::{NIC_MAC_PREFIX, PORT_NAME, SHARE_TAG};
-use boxlite_vmm::{Accel, Hypervisor, MachineConfig, Nic, Qemu, Share, Start};
+use boxlite_vmm::{Accel, Hypervisor, Machine, MachineConfig, MachineExit, Nic, Qemu, Share, Start};
 
 use crate::config::Config;
 use crate::error::TaskError;
@@ -53,6 +54,14 @@ pub(crate) fn guest_sysctls(accel: Accel) -> Vec<Sysctl> {
             vec![Sysctl { path: "net/core/bpf_jit_enable".into(), value: "0".into(), ..Sysctl::default() }]
         }
     }
+}
+
+/// How long the end of a machine may come after that of its channel: they go together, in no order one can rely on.
+pub(crate) const TOGETHER: Duration = Duration::from_secs(1);
+
+/// How a machine has ended whose channel has; none when only the channel has.
+pub(crate) async fn ended_too(machine: &dyn Machine) -> Option<MachineExit> {
+    tokio::time::timeout(TOGETHER, machine.exited()).await.ok()
 }
 
 /// What of a machine one saved of it must find again ([`Hypervisor::shape`]).

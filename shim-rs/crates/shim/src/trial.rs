@@ -16,6 +16,7 @@ use boxlite_vmm::{BoundQemu, Hypervisor, Machine, MachineConfig, Process, Start}
 pub(crate) use self::scratch::{Scratch, is_ruin};
 use crate::config::Config;
 use crate::error::TaskError;
+use crate::guest::{self, Greeting, Guest};
 use crate::machine::{self, Parts};
 use crate::plan::MachineSize;
 use crate::sandbox::{Host, RealHost};
@@ -53,5 +54,17 @@ impl Trial {
             .launch(MachineConfig { start, kernel_args: kernel_args.to_owned(), ..configured })
             .map_err(TaskError::launch("starting the machine"))?;
         Ok(Self { machine: Arc::from(machine), _virtiofsd: shared.process })
+    }
+
+    /// Sees the machine to run, and its agent to take the first call.
+    pub(crate) async fn first_call(&self, greeting: Greeting) -> Result<(), TaskError> {
+        self.machine.started().await.map_err(TaskError::template("restoring the machine"))?;
+        let channel = self.machine.take_channel().ok_or_else(|| TaskError::MachineGone {
+            why: "its channel was taken".to_owned(),
+            console: self.machine.console_tail(),
+        })?;
+        // It opens no streams: there is nothing in it that would.
+        let (guest, _) = Guest::connect(channel, greeting).await?;
+        guest.configure(&guest::first_call()?).await
     }
 }

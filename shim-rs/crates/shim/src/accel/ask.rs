@@ -6,14 +6,15 @@
 
 use std::time::{Duration, Instant};
 
-use boxlite_vmm::{Accel, Machine, Start};
+use boxlite_vmm::{Accel, Start};
 
 use super::facts::Facts;
 use super::judge::{self, Outcome, Verdict};
 use super::said::Said;
 use crate::config::{AccelChoice, Config};
 use crate::error::{TaskError, chain};
-use crate::guest::{self, Greeting, Guest};
+use crate::guest::Greeting;
+use crate::machine::ended_too;
 use crate::plan::MachineSize;
 use crate::trial::{Scratch, Trial};
 
@@ -23,8 +24,6 @@ const KVM: Duration = Duration::from_secs(30);
 const NESTED: Duration = Duration::from_secs(60);
 /// A guest that is translated takes about a second on a quiet host, and several on a busy one.
 const TCG: Duration = Duration::from_secs(60);
-/// A machine whose channel has ended, ends.
-const ENDING: Duration = Duration::from_secs(1);
 
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,10 +67,10 @@ async fn boot(config: &Config, accel: Accel, patience: Duration) -> Result<Outco
     let began = Instant::now();
     let trial = Trial::launch(&config, "boxlite-probe", size, scratch.path(), (Start::Boot, ""))?;
     let machine = &*trial.machine;
-    let answered = tokio::time::timeout(patience, first_call(machine)).await;
+    let answered = tokio::time::timeout(patience, trial.first_call(Greeting::Expected)).await;
     let took = began.elapsed();
     let ended = match answered {
-        Ok(Err(_)) => tokio::time::timeout(ENDING, machine.exited()).await.is_ok(),
+        Ok(Err(_)) => ended_too(machine).await.is_some(),
         _ => false,
     };
     machine.end().await;
@@ -83,14 +82,4 @@ async fn boot(config: &Config, accel: Accel, patience: Duration) -> Result<Outco
         Ok(Err(error)) => Outcome::Misunderstood(chain(&error)),
         Err(_) => Outcome::Late(patience, said),
     })
-}
-
-async fn first_call(machine: &dyn Machine) -> Result<(), TaskError> {
-    let channel = machine.take_channel().ok_or_else(|| TaskError::MachineGone {
-        why: "its channel was taken".to_owned(),
-        console: machine.console_tail(),
-    })?;
-    // It opens no streams: there is nothing in it that would.
-    let (guest, _) = Guest::connect(channel, Greeting::Expected).await?;
-    guest.configure(&guest::first_call()?).await
 }

@@ -26,6 +26,7 @@ use super::state::{Exit, ProcessState};
 use super::{Container, lock};
 use crate::error::{TaskError, chain};
 use crate::events::publish;
+use crate::machine::TOGETHER;
 use crate::stdio::Written;
 
 /// A process that was killed with the machine under it.
@@ -35,10 +36,6 @@ const UNKNOWN: u32 = 255;
 /// How long the output of a container may take once SIGKILL was asked for and its processes have ended: who asks for
 /// that does not wait for a guest that keeps streams, nor for readers who are slow.
 const DRAIN_KILLED: Duration = Duration::from_secs(1);
-/// How long the end of a machine may come after that of its channel, or of its control stream: they go together, in no
-/// order one can rely on.
-const TOGETHER: Duration = Duration::from_secs(1);
-
 /// The least time between two events that a guest reports unasked.
 const BETWEEN_EVENTS: Duration = Duration::from_millis(100);
 
@@ -108,6 +105,7 @@ async fn ended(container: &Container, process: &Process) -> Option<(Exit, Writte
         }
     }
     // No word of the guest's: the channel may be gone, and the container with it. If it is not, the container goes on.
+    // The end of the channel, too, may come after that of its control stream.
     let gone = tokio::time::timeout(TOGETHER, guest.channel_ended()).await.is_ok();
     (!gone && !process.exec_id.is_empty()).then(|| (Exit::now(UNKNOWN), Written::ALL))
 }

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use boxlite_protocol::mux::Incoming;
 use boxlite_vmm::{Machine, MachineExit, Process};
@@ -23,10 +23,8 @@ use super::launch::{self, Machinery};
 use super::{End, Life, Refused};
 use crate::error::chain;
 use crate::guest::{Greeting, Guest};
+use crate::machine::ended_too;
 use crate::relay::Relays;
-
-/// How long the end of a machine may come after that of its channel: they go together, in no order one can rely on.
-const TOGETHER: Duration = Duration::from_secs(1);
 
 /// What the driver is told to do.
 #[derive(Debug)]
@@ -181,9 +179,9 @@ async fn come_up(desk: &mut Desk, connected: Option<(Guest, Incoming)>) -> Resul
 /// Why a guest did not come up, when `seen` is what the channel told of it: how its machine ended, if it has. Without the
 /// console, which the error of whoever needed the machine shows.
 pub(super) async fn explained(machine: &dyn Machine, seen: String) -> String {
-    match tokio::time::timeout(TOGETHER, machine.exited()).await {
-        Ok(exit) => format!("it ended before the guest was up: {}", without_console(exit)),
-        Err(_) => seen,
+    match ended_too(machine).await {
+        Some(exit) => format!("it ended before the guest was up: {}", without_console(exit)),
+        None => seen,
     }
 }
 
@@ -228,7 +226,7 @@ async fn files_gone(virtiofsd: Option<&Process>) -> String {
 /// Resolves when the guest has left the channel. With the machine goes the channel: that is not meant.
 async fn channel_gone(machine: &dyn Machine, guest: &Guest) {
     guest.channel_ended().await;
-    if tokio::time::timeout(TOGETHER, machine.exited()).await.is_ok() {
+    if ended_too(machine).await.is_some() {
         std::future::pending::<()>().await;
     }
 }

@@ -28,7 +28,7 @@ use super::saved::{MEMORY, STATE};
 use super::store::{Entry, Lock, Store, Workspace};
 use crate::config::Config;
 use crate::error::TaskError;
-use crate::guest::{self, Greeting, Guest};
+use crate::guest::Greeting;
 use crate::machine;
 use crate::plan::{self, MachineSize};
 use crate::trial::{Scratch, Trial};
@@ -221,18 +221,10 @@ fn open(workspace: &Workspace) -> Result<Image, TaskError> {
 async fn prove(config: &Config, class: Class, directory: &Path, image: Image) -> Result<(), TaskError> {
     let trial = launch(config, class, directory, Start::Restore(image))?;
     let machine = &trial.machine;
-    let answered = tokio::time::timeout(ANSWER, first_call(&**machine)).await;
+    let answered = tokio::time::timeout(ANSWER, trial.first_call(Greeting::SaidBefore)).await;
     machine.end().await;
     let late = || gone(&**machine, format!("a clone did not answer within {} s", ANSWER.as_secs()));
     answered.unwrap_or_else(|_| Err(late()))
-}
-
-async fn first_call(machine: &dyn Machine) -> Result<(), TaskError> {
-    machine.started().await.map_err(TaskError::template("restoring the machine"))?;
-    let channel = machine.take_channel().ok_or_else(|| gone(machine, "its channel was taken".to_owned()))?;
-    // It opens no streams: there is nothing in it that would.
-    let (guest, _) = Guest::connect(channel, Greeting::SaidBefore).await?;
-    guest.configure(&guest::first_call()?).await
 }
 
 /// Starts a machine of this size that is no container's.
