@@ -28,6 +28,7 @@ mod host_facts;
 mod machine;
 mod memory;
 pub mod options;
+mod own_thread;
 pub mod plan;
 mod relay;
 pub mod sandbox;

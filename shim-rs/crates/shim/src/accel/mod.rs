@@ -32,6 +32,7 @@ use self::ask::Found;
 use self::judge::Verdict;
 use crate::config::{AccelChoice, Config};
 use crate::error::{TaskError, chain};
+use crate::own_thread;
 
 /// Where the answer is.
 pub(crate) const REMEMBERED: &str = "/var/lib/boxlite/accel.json";
@@ -62,18 +63,9 @@ fn remembered(config: &Config) -> io::Result<Remembered> {
 /// On a thread that ends, for the machine's namespace is its own. Whatever else belongs to the machine, its children's
 /// reaping too, is the runtime's that goes on.
 async fn asked_on_a_thread(config: Config) -> Accel {
-    let (tell, told) = tokio::sync::oneshot::channel();
     let runtime = Handle::current();
-    let asking = move || {
-        // Nobody hears it when Create was given up.
-        let _ = tell.send(asked(&config, &runtime));
-    };
-    let begun = std::thread::Builder::new().name("accelerator".to_owned()).spawn(asking);
-    let answer = match begun.map_err(TaskError::host("starting a thread")) {
-        Ok(_) => told.await.map_err(TaskError::host("asking on a thread")).and_then(|answer| answer),
-        Err(error) => Err(error),
-    };
-    match answer {
+    let answer = own_thread::run("accelerator", move || asked(&config, &runtime)).await;
+    match answer.map_err(TaskError::host("asking on a thread")).and_then(|answer| answer) {
         Ok(answer) => answer.verdict.accel,
         Err(error) => {
             tracing::warn!(error = chain(&error), "the accelerator was not found out, using tcg");

@@ -28,6 +28,7 @@ use crate::double::Double;
 use crate::error::TaskError;
 use crate::guest::Guest;
 use crate::host_cgroup::HostCgroup;
+use crate::own_thread;
 use crate::plan::CompiledTask;
 use crate::share;
 
@@ -134,7 +135,9 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
         let made = build::build(&owned, &mut record);
         (record, made)
     };
-    let (record, made) = on_thread("launch", thread).await.map_err(NotLaunched::Failed)?;
+    let (record, made) = own_thread::run("launch", thread)
+        .await
+        .map_err(|error| NotLaunched::Failed(TaskError::launch("the launch thread")(error)))?;
     let mut built = match made {
         Ok(built) => built,
         Err(error) => {
@@ -224,20 +227,4 @@ pub(super) async fn unmake(record: Record) {
         }
         Err(error) => tracing::error!(%error, "the undo list was not run"),
     }
-}
-
-/// A thread may enter namespaces as it ends with them; one of the pool may not.
-async fn on_thread<T: Send + 'static>(
-    name: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, TaskError> {
-    let (done, result) = tokio::sync::oneshot::channel();
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            // The receiver is gone only if the request was dropped, and the runtime with it.
-            let _ = done.send(work());
-        })
-        .map_err(TaskError::launch("starting the launch thread"))?;
-    result.await.map_err(TaskError::launch("the launch thread"))
 }
