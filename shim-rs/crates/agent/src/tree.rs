@@ -5,8 +5,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use boxlite_linux::mount::{Attributes, RDONLY, set_attributes};
-use rustix::fs::FileType;
-use rustix::io::Errno;
 
 use crate::error::{Fault, Trying};
 
@@ -14,8 +12,4 @@ use crate::error::{Fault, Trying};
 pub(crate) fn seal(mount: &OwnedFd) -> Result<(), Fault> {
     let attributes = Attributes { set: RDONLY, ..Attributes::default() };
     set_attributes(mount.as_fd(), false, attributes).trying(|| "remount read-only".to_owned())
-}
-
-pub(crate) fn is_directory(fd: impl AsFd) -> Result<bool, Errno> {
-    Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode) == FileType::Directory)
 }

@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use boxlite_linux::mount::{attach, clone_tree};
+use boxlite_linux::mount::{attach, clone_tree, is_directory};
 use boxlite_protocol::plan::Sysctl;
 use rustix::fs::{FileType, Mode, OFlags, major, minor};
 use rustix::io::Errno;
@@ -15,7 +15,7 @@ use rustix::mount::MountFlags;
 
 use crate::error::{Fault, Trying};
 use crate::root::{Root, by_descriptor};
-use crate::tree::{is_directory, seal};
+use crate::tree::seal;
 
 /// Writes one value. `keep_network`: this process shares its network with others, whose settings stay.
 pub(crate) fn sysctl(sysctl: &Sysctl, keep_network: bool) -> Result<(), Fault> {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use boxlite_linux::mount::{
     ATIME, Attributes, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, RDONLY, STRICTATIME, attach,
-    clone_tree, set_attributes,
+    clone_tree, is_directory, set_attributes,
 };
 use boxlite_protocol::plan::Mount;
 use boxlite_protocol::plan::mount::Kind;
@@ -21,7 +21,6 @@ use rustix::mount::{MountFlags, MountPropagationFlags};
 use super::copy_up;
 use crate::error::{Fault, Trying};
 use crate::root::{Leaf, Root, by_descriptor};
-use crate::tree::is_directory;
 
 /// The files of /proc a container may have replaced; anything else there would mislead what writes to it.
 const REPLACEABLE: [&str; 8] =

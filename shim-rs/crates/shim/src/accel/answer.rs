@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use boxlite_linux::text::hex;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -42,7 +43,7 @@ impl Host {
         let digest = Sha256::digest(host_facts::processor()?.as_bytes());
         Ok(Self {
             kernel: host_facts::kernel()?,
-            processor: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            processor: hex(&digest),
             qemu: format!("{path}, {size} bytes of {}.{:09}", program.mtime(), program.mtime_nsec()),
             kvm: facts::mark(),
         })

@@ -15,9 +15,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use boxlite_linux::mount::{attach, clone_tree};
+use boxlite_linux::mount::{attach, clone_tree, is_directory};
 use boxlite_linux::root::{Leaf, Root};
-use rustix::fs::FileType;
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
@@ -139,11 +138,9 @@ fn copied(share: &OwnedFd, name: &str) -> Result<OwnedFd, ShareError> {
 
 fn put(root: &Root, destination: &str, content: &OwnedFd) -> Result<(), ShareError> {
     let place = |error| ShareError::Place { destination: destination.to_owned(), source: error };
-    let stat = rustix::fs::fstat(content).map_err(|errno| place(errno.into()))?;
-    let directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+    let directory = is_directory(content).map_err(|errno| place(errno.into()))?;
     let target = ensure(root, destination, if directory { Leaf::Directory } else { Leaf::File })?;
-    let stat = rustix::fs::fstat(&target).map_err(|errno| place(errno.into()))?;
-    if FileType::from_raw_mode(stat.st_mode).is_dir() != directory {
+    if is_directory(&target).map_err(|errno| place(errno.into()))? != directory {
         // The kernel would say EINVAL; engines explain this one.
         return Err(place(Errno::NOTDIR.into()));
     }

@@ -13,6 +13,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use boxlite_linux::text::hex;
 use boxlite_vmm::MachineConfig;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -137,10 +138,6 @@ pub(super) fn sha256_of(file: &mut impl Read) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 #[cfg(test)]
