@@ -207,12 +207,19 @@ def test_twice_the_same_container_has_a_network_twice(both: Both) -> None:
     assert both.same(scenario) == ["reached", "reached"]
 
 
+@pytest.fixture
+def later(both: Both) -> Iterator[str]:
+    """A network 10.211.9.0/24, for containers that run already."""
+    name = "later"
+    both.reference("network", "create", "--subnet", "10.211.9.0/24", name).ok()
+    yield name
+    both.reference("network", "rm", name).ok()
+
+
 def test_a_network_attached_to_a_running_container_is_there(
-    both: Both, pair: Pair
+    both: Both, later: str
 ) -> None:
     script = "ip -o -4 addr | awk '{print $2, $4}'; ip route | sort"
-    docker = both.reference
-    docker("network", "create", "--subnet", "10.211.9.0/24", "later").ok()
 
     def scenario(docker: Docker) -> list[list[str]]:
         def links(count: int) -> list[str]:
@@ -226,7 +233,7 @@ def test_a_network_attached_to_a_running_container_is_there(
         with docker.container("--network", "none") as container:
             docker("network", "disconnect", "none", container).ok()
             told = [links(1)]
-            for network in ("bridge", "later"):
+            for network in ("bridge", later):
                 docker("network", "connect", network, container).ok()
                 told.append(links(len(told) + 1))
             ping = f"ping -c 1 -W 5 10.211.9.1 && ping -c 1 -W 5 {GATEWAY}"
@@ -236,16 +243,12 @@ def test_a_network_attached_to_a_running_container_is_there(
             docker.exec(container, "ping", "-c", "1", "-W", "5", "10.211.9.1").ok()
         return told
 
-    try:
-        both.same(scenario)
-    finally:
-        docker("network", "rm", "later").ok()
+    both.same(scenario)
 
 
-def test_a_network_attached_during_a_pause_is_there_after_it(both: Both) -> None:
-    docker = both.reference
-    docker("network", "create", "--subnet", "10.211.9.0/24", "later").ok()
-
+def test_a_network_attached_during_a_pause_is_there_after_it(
+    both: Both, later: str
+) -> None:
     def scenario(docker: Docker) -> list[str]:
         def attached() -> list[str]:
             script = "ip -o -4 addr | awk '/10.211.9/ {print $2, $4}'"
@@ -253,35 +256,26 @@ def test_a_network_attached_during_a_pause_is_there_after_it(both: Both) -> None
 
         with docker.container() as container:
             docker("pause", container).ok()
-            docker("network", "connect", "later", container).ok()
+            docker("network", "connect", later, container).ok()
             docker("unpause", container).ok()
             return until("the network is there", attached)
 
-    try:
-        both.same(scenario)
-    finally:
-        docker("network", "rm", "later").ok()
+    both.same(scenario)
 
 
 def test_a_connection_outlives_a_network_attached_beside_it(
-    both: Both, pair: Pair
+    both: Both, pair: Pair, later: str
 ) -> None:
-    docker = both.reference
-    docker("network", "create", "--subnet", "10.211.9.0/24", "later").ok()
-
     def scenario(docker: Docker) -> bytes:
         talk = f"{{ cat /srv/readonly; sleep 2; cat /srv/readonly; }} | nc {GATEWAY}"
         with servers.tcp(pair.network, GATEWAY, servers.send_back) as port:
             argv = ("sh", "-c", f"{talk} {port}")
             with docker.container(argv=argv) as container:
-                docker("network", "connect", "later", container).ok()
+                docker("network", "connect", later, container).ok()
                 docker.wait(container)
                 return docker("logs", container).ok().stdout
 
-    try:
-        assert both.same(scenario) == b"not a program\n" * 2
-    finally:
-        docker("network", "rm", "later").ok()
+    assert both.same(scenario) == b"not a program\n" * 2
 
 
 def test_a_card_that_was_given_up_is_as_new_for_the_next_network(both: Both) -> None:
