@@ -25,7 +25,7 @@ use super::driver::explained;
 use super::record::Record;
 use crate::config::{Config, TemplateMode};
 use crate::double::Double;
-use crate::error::TaskError;
+use crate::error::{Part, TaskError};
 use crate::guest::Guest;
 use crate::host_cgroup::HostCgroup;
 use crate::own_thread;
@@ -201,11 +201,17 @@ async fn restored(machine: &dyn Machine) -> Result<(Guest, Incoming), TaskError>
     }
     let channel = machine.take_channel().ok_or_else(|| gone("its channel was taken before".to_owned()))?;
     match Guest::awake(channel, ANSWER, || waited(machine.pid())).await {
-        Err(TaskError::MachineGone { why, .. }) => {
-            let why = explained(machine, why).await;
-            Err(TaskError::MachineGone { why, console: machine.console_tail() })
-        }
-        answered => answered,
+        Ok(connected) => Ok(connected),
+        Err(error) => Err(gone(explained(machine, seen(error)?).await)),
+    }
+}
+
+/// What the channel told of a guest that did not answer. Anything else that failed is left as it is.
+fn seen(error: TaskError) -> Result<String, TaskError> {
+    match error {
+        TaskError::MachineGone { why, .. } => Ok(why),
+        TaskError::Failed { part: Part::Channel, .. } => Ok(crate::error::chain(&error)),
+        other => Err(other),
     }
 }
 
@@ -226,5 +232,22 @@ pub(super) async fn unmake(record: Record) {
             }
         }
         Err(error) => tracing::error!(%error, "the undo list was not run"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use containerd_shim_protos::ttrpc::Code;
+
+    use super::*;
+
+    #[test]
+    fn an_end_of_the_channel_is_to_be_explained_and_a_refusal_is_not() {
+        let gone = TaskError::MachineGone { why: "early eof".to_owned(), console: String::new() };
+        assert_eq!(seen(gone).unwrap(), "early eof");
+        let closed = TaskError::channel("opening the control stream")("the channel is closed");
+        assert_eq!(seen(closed).unwrap(), "opening the control stream failed: the channel is closed");
+        let refused = TaskError::Guest { code: Code::NOT_FOUND, message: "no clock".to_owned() };
+        assert!(matches!(seen(refused), Err(TaskError::Guest { .. })));
     }
 }
