@@ -19,9 +19,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 
+from tests.engines.waiting import allowed
+
 Word = str | PathLike[str]
 
-#: Seconds after which a program is taken for hung.
+#: Seconds after which a program is taken for hung, on a host of full speed.
 TIMEOUT = 60.0
 
 
@@ -70,7 +72,11 @@ def run(
     timeout: float = TIMEOUT,
     env: Mapping[str, str] | None = None,
 ) -> Result:
-    """Run a program to its end, feeding it ``stdin`` and then end of file."""
+    """Run a program to its end, feeding it ``stdin`` and then end of file.
+
+    ``timeout`` is in seconds of a host of full speed (``waiting.allowed``).
+    """
+    timeout = allowed(timeout)
     began = time.monotonic()
     with background(argv, stdin=subprocess.PIPE, env=env) as process:
         try:

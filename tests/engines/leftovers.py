@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.engines import command, processes
 from tests.engines.pair import Pair
 from tests.engines.processes import Process
-from tests.engines.waiting import PAUSE
+from tests.engines.waiting import PAUSE, allowed
 
 #: Seconds in which a runtime must be gone after its engine said so.
 GRACE = 5.0
@@ -50,7 +50,7 @@ def none_left(pair: Pair, seconds: float = GRACE) -> None:
 
     What one test was told of is not held against the next.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + allowed(seconds)
     while left := set(look(pair)) - pair.reported:
         if time.monotonic() >= deadline:
             pair.reported.update(left)

@@ -25,7 +25,7 @@ from tests.engines import command, processes, settings
 from tests.engines.command import Word
 from tests.engines.netns import NetworkNamespace, network_namespace
 from tests.engines.programs import Programs
-from tests.engines.waiting import until
+from tests.engines.waiting import allowed, until
 
 #: In the environment of containerd, and so of every shim and what it starts.
 MARK = "BOXLITE_TEST_ENGINE"
@@ -256,7 +256,7 @@ def _answers(
 def _stop(daemon: subprocess.Popen[bytes]) -> None:
     daemon.terminate()
     try:
-        daemon.wait(STOP_TIMEOUT)
+        daemon.wait(allowed(STOP_TIMEOUT))
     except subprocess.TimeoutExpired:
         daemon.kill()
         daemon.wait()

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.engines.netns import NetworkNamespace
+from tests.engines.waiting import allowed
 
 #: Seconds a peer may say nothing.
 PATIENCE = 20.0
@@ -31,7 +32,7 @@ def tcp(
             with suppress(OSError):  # the listener was shut down: the test is over
                 while True:
                     peer, _ = listener.accept()
-                    peer.settimeout(PATIENCE)
+                    peer.settimeout(allowed(PATIENCE))
                     with peer:
                         talk(peer)
 
@@ -119,7 +120,7 @@ def unix(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[None]:
         listener.listen(64)
 
         def serve(peer: socket.socket) -> None:
-            peer.settimeout(PATIENCE)
+            peer.settimeout(allowed(PATIENCE))
             with peer:
                 talk(peer)
 
@@ -141,7 +142,7 @@ def ask(
 ) -> bytes:
     """Send ``data`` to a container's published port and return the answer."""
     with network.socket(kind) as here:
-        here.settimeout(PATIENCE)
+        here.settimeout(allowed(PATIENCE))
         here.connect(peer)
         here.sendall(data)
         if kind == socket.SOCK_DGRAM:

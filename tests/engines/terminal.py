@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from os import fspath
 
 from tests.engines.command import Word, end_session
+from tests.engines.waiting import allowed
 
 
 class Terminal:
@@ -37,7 +38,7 @@ class Terminal:
         who keeps dragging the window would.
         """
         _set_size(self._master, rows, columns)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + allowed(15)
         while not self._seen(shown, 0.25) and time.monotonic() < deadline:
             self.process.send_signal(signal.SIGWINCH)
         self.expect(shown, 0.1)
@@ -49,7 +50,7 @@ class Terminal:
 
     def expect(self, text: bytes, seconds: float = 15.0) -> bytes:
         """Wait for ``text`` after what was expected before; return what led to it."""
-        if not self._seen(text, seconds):
+        if not self._seen(text, allowed(seconds)):
             raise AssertionError(f"no {text!r} on the terminal: {self.seen!r}")
         before, _, self.seen = self.seen.partition(text)
         return before
@@ -64,7 +65,7 @@ class Terminal:
 
     def end(self, seconds: float = 15.0) -> int:
         """Wait for the command to end and return its exit code."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + allowed(seconds)
         while (left := deadline - time.monotonic()) > 0 and self._read(left):
             pass
         return self.process.wait(max(0.1, deadline - time.monotonic()))

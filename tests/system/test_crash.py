@@ -9,7 +9,7 @@ from tests.engines import leftovers, processes
 from tests.engines.docker import Docker
 from tests.engines.pair import Pair
 from tests.engines.processes import Process
-from tests.engines.waiting import until
+from tests.engines.waiting import allowed, until
 
 pytestmark = pytest.mark.boxlite_only
 
@@ -56,7 +56,7 @@ def test_a_killed_machine_ends_the_container_with_137(
             )
             machine.signal(signal.SIGKILL)
             assert ended(docker, container) == 137
-            assert running.wait(SOON) != 0
+            assert running.wait(allowed(SOON)) != 0
         leftovers.none_left(pair, SOON)
 
 
@@ -83,8 +83,8 @@ def test_a_hung_machine_is_listed_and_killed(docker: Docker, pair: Pair) -> None
         machine = Process(docker.state(container)["Pid"], "")
         machine.signal(signal.SIGSTOP)
         try:
-            assert docker("top", container).ok().seconds < SOON
-            assert docker("kill", container).ok().seconds < SOON
+            assert docker("top", container).ok().seconds < allowed(SOON)
+            assert docker("kill", container).ok().seconds < allowed(SOON)
             assert ended(docker, container) == 137
         finally:
             machine.signal(signal.SIGCONT)

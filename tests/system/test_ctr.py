@@ -13,7 +13,7 @@ import pytest
 from tests.engines import images
 from tests.engines.command import Result
 from tests.engines.ctr import Ctr, without_log
-from tests.engines.waiting import until
+from tests.engines.waiting import allowed, until
 from tests.system.both import assert_equal
 
 T = TypeVar("T")
@@ -146,7 +146,7 @@ def test_a_reader_that_stops_stops_nothing_else(ctrs: Ctrs) -> None:
                 ctr("task", "kill", "--signal", "TERM", name).ok()
                 until("it stopped", lambda: ctr.tasks()[name][1] == "STOPPED")
                 # Read on, so that ctr ends and removes what it made.
-                client.communicate(timeout=15)
+                client.communicate(timeout=allowed(15))
                 return inside, beside, client.returncode
             finally:
                 ctr.remove(name)

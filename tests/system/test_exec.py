@@ -14,7 +14,7 @@ from tests.engines import images
 from tests.engines.command import Result
 from tests.engines.docker import Docker
 from tests.engines.images import TESTER
-from tests.engines.waiting import until
+from tests.engines.waiting import allowed, until
 from tests.system.both import Both, Inside
 
 
@@ -132,7 +132,8 @@ def test_fifty_at_once_do_not_mix(inside: Inside) -> None:
 def test_two_hundred_with_three_streams_are_open_at_once(inside: Inside) -> None:
     # By the engine's API: so many docker commands would be another test.
     def scenario(docker: Docker, container: str) -> list[bytes]:
-        client = APIClient(base_url=f"unix://{docker.pair.docker_socket}", timeout=60)
+        patience = int(allowed(60))
+        client = APIClient(f"unix://{docker.pair.docker_socket}", timeout=patience)
         with closing(client), ExitStack() as stack:
             opened = []
             for _ in range(200):

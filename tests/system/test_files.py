@@ -11,7 +11,7 @@ from tests.engines import images
 from tests.engines.command import Word
 from tests.engines.docker import Docker
 from tests.engines.images import TESTER, TESTER_UID
-from tests.engines.waiting import until
+from tests.engines.waiting import allowed, until
 from tests.system.both import Both, Inside
 
 
@@ -112,7 +112,7 @@ def test_a_file_that_grows_is_read_whole_a_second_later(
             until("it knows the file", (there / "known").exists)
             (there / "live").write_text("new and longer\n")
             (there / "grown").touch()
-            out, _ = reading.communicate(timeout=15)
+            out, _ = reading.communicate(timeout=allowed(15))
             return out.decode()
 
     assert inside.same(scenario) == "new and longer\n"
