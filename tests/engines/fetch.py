@@ -4,9 +4,9 @@
     python -m tests.engines.fetch forky gomod
 
 Owns: the downloads, the builds, and that a directory in the cache is whole or
-absent. Does not own: what a pair is made of (``programs``). Nothing here
-changes the system. A pair that cannot be had is told of and is no failure:
-its tests are skipped.
+absent. Does not own: what a pair is made of (``programs``), how a package is had
+(``debian``). Nothing here changes the system. A pair that cannot be had is told of
+and is no failure: its tests are skipped.
 """
 
 import re
@@ -16,12 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from boxlite_runtime.progress import step
-from tests.engines import command, programs
+from tests.engines import command, debian, programs
 from tests.engines.command import Word
+from tests.engines.debian import Suite
 from tests.engines.programs import CONTAINERD, MOBY, RUNC, Unavailable
-
-#: Seconds a download or a build may take.
-TIMEOUT = 1200.0
 
 #: The version of Go that the sources in ``programs`` ask for.
 GO = (1, 26)
@@ -58,47 +56,17 @@ def _forky() -> None:
 def _unpack_debian(
     suite: str, root: Path, packages: Sequence[str], *, runs: Sequence[str]
 ) -> None:
-    """Unpack packages of another suite with an apt state of their own.
+    """Unpack packages of another suite.
 
     The suite moves, and may leave this host's libc behind: the programs ``runs``
     are tried before the directory gets its name.
     """
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise Unavailable("no apt-get and dpkg; use a Debian or Ubuntu host")
-    part = _empty(root)
-    lists, archives = part / "apt/lists", part / "apt/archives"
-    (lists / "partial").mkdir(parents=True)
-    (archives / "partial").mkdir(parents=True)
-    sources = part / "apt/sources.list"
-    trust = "signed-by=/usr/share/keyrings/debian-archive-keyring.gpg"
-    sources.write_text(f"deb [{trust}] http://deb.debian.org/debian {suite} main\n")
-    options = [
-        option
-        for setting in (
-            f"Dir::State::lists={lists}",
-            f"Dir::Cache::archives={archives}",
-            f"Dir::Cache::pkgcache={part}/apt/pkgcache.bin",
-            f"Dir::Cache::srcpkgcache={part}/apt/srcpkgcache.bin",
-            f"Dir::Etc::sourcelist={sources}",
-            "Dir::Etc::sourceparts=/dev/null",
-            "Dir::Etc::preferencesparts=/dev/null",
-            # The downloads are root's; apt's own user may not enter a cache.
-            "APT::Sandbox::User=root",
-            # Otherwise an update without a network warns and succeeds.
-            "APT::Update::Error-Mode=any",
-            # A mirror that is weeks behind has engines that do as well.
-            "Acquire::Check-Valid-Until=false",
-        )
-        for option in ("-o", setting)
-    ]
-    _run("apt-get", *options, "update")
-    # `download` writes to the working directory and takes no dependencies.
-    _run("env", "-C", archives, "apt-get", *options, "download", *packages)
-    for package in packages:
-        (archive,) = archives.glob(f"{package}_*.deb")
-        _run("dpkg", "-x", archive, part)
+    part = debian.empty(root)
+    Suite(suite, part / "apt").unpack(packages, part)
     for program in runs:
-        _run(part / program, "version" if program.endswith("/go") else "--version")
+        debian.run(
+            part / program, "version" if program.endswith("/go") else "--version"
+        )
     shutil.rmtree(part / "apt")
     part.rename(root)
 
@@ -123,9 +91,9 @@ def _build(module: tuple[str, str], *packages: str, cgo: bool) -> None:
     go = _go()
     path, version = module
     with step(f"building {root.name}"):
-        part = _empty(root)
+        part = debian.empty(root)
         part.mkdir()
-        _run(
+        debian.run(
             # A build takes minutes, and whoever works here comes first.
             *("nice", go, "install", "-tags", "seccomp"),
             *(f"{path}/{package}".rstrip("/") + f"@{version}" for package in packages),
@@ -151,21 +119,6 @@ def _host_has_go() -> bool:
         return False
     found = re.search(r"\bgo(\d+)\.(\d+)", command.run(["go", "version"]).ok().text)
     return found is not None and tuple(map(int, found.groups())) >= GO
-
-
-def _empty(root: Path) -> Path:
-    """Return the place where ``root`` is put together; nothing is there."""
-    part = root.with_name(f"{root.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    return part
-
-
-def _run(*argv: Word, env: dict[str, str] | None = None) -> None:
-    """Run a program that asks the network; its failure makes a pair unavailable."""
-    result = command.run(argv, timeout=TIMEOUT, env=env)
-    if result.code != 0:
-        raise Unavailable(f"{result.argv[0]} failed:\n{result.errors[-2000:]}")
 
 
 FETCHED: dict[str, Callable[[], None]] = {"forky": _forky, "gomod": _gomod}

@@ -33,7 +33,7 @@ def debian(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             if words[0].endswith("/containerd"):
                 raise Unavailable("version `GLIBC_2.99' not found")
 
-    monkeypatch.setattr(fetch, "_run", run)
+    monkeypatch.setattr("tests.engines.debian.run", run)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     return tried
 
