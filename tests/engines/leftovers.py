@@ -46,7 +46,7 @@ def look(pair: Pair) -> list[str]:
 
 
 def none_left(pair: Pair, seconds: float = GRACE) -> None:
-    """Fail with the list of what is left, once ``seconds`` are over.
+    """Fail with the list of what is left, once ``seconds`` are over, and the logs.
 
     What one test was told of is not held against the next.
     """
@@ -54,7 +54,8 @@ def none_left(pair: Pair, seconds: float = GRACE) -> None:
     while left := set(look(pair)) - pair.reported:
         if time.monotonic() >= deadline:
             pair.reported.update(left)
-            raise AssertionError("left behind:\n" + "\n".join(sorted(left)))
+            told = "\n".join(["left behind:", *sorted(left), pair.logs()])
+            raise AssertionError(told)
         time.sleep(PAUSE)
 
 
