@@ -59,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare markers."""
     config.addinivalue_line("markers", "perf: measures; judges no bare seconds")
     config.addinivalue_line("markers", "core: runs on every engine pair")
+    config.addinivalue_line("markers", "kvm: runs on an emulated host with KVM as well")
     config.addinivalue_line(
         "markers", "storage: runs on every kind of store for images as well"
     )

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What busybox cannot do, for the test image.
 //   probe euid                prints the effective user; busybox gives up setuid
-//   probe clock               prints the time and the clocks' resolution, all in ns
+//   probe clock               prints the time, the clocks' resolution and the
+//                             monotonic clock, all in ns
 //   probe udp-echo PORT       sends each datagram back to where it came from
 //   probe udp-send HOST PORT  sends stdin as a datagram, prints the answer if it
 //                             comes from there
@@ -109,14 +110,15 @@ static int attribute(const char *file)
 
 static int clock_facts(void)
 {
-    struct timespec now, real, monotonic;
-    if (clock_gettime(CLOCK_REALTIME, &now) < 0 || clock_getres(CLOCK_REALTIME, &real) < 0
+    struct timespec now, since, real, monotonic;
+    if (clock_gettime(CLOCK_REALTIME, &now) < 0 || clock_gettime(CLOCK_MONOTONIC, &since) < 0
+        || clock_getres(CLOCK_REALTIME, &real) < 0
         || clock_getres(CLOCK_MONOTONIC, &monotonic) < 0) {
         perror("clock");
         return 1;
     }
-    printf("%lld%09ld %ld %ld\n", (long long)now.tv_sec, now.tv_nsec, real.tv_nsec,
-           monotonic.tv_nsec);
+    printf("%lld%09ld %ld %ld %lld%09ld\n", (long long)now.tv_sec, now.tv_nsec, real.tv_nsec,
+           monotonic.tv_nsec, (long long)since.tv_sec, since.tv_nsec);
     return 0;
 }
 

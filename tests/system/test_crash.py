@@ -45,6 +45,7 @@ def ended(docker: Docker, container: str) -> int:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_a_killed_machine_ends_the_container_with_137(
     docker: Docker, pair: Pair
 ) -> None:

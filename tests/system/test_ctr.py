@@ -41,6 +41,7 @@ def same(ctrs: Ctrs, scenario: Callable[[Ctr], T]) -> T:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_run_gives_output_and_exit_code(ctrs: Ctrs) -> None:
     script = "echo out; echo err >&2; id -u; pwd; exit 42"
     result = same(ctrs, lambda ctr: ctr.run("sh", "-c", script))

@@ -48,6 +48,7 @@ def test_user_directory_and_environment_are_as_asked(inside: Inside) -> None:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_stdin_goes_in_and_both_outputs_come_out_apart(inside: Inside) -> None:
     data = images.blob()[: 1 << 20]
     result = inside.sh("cat; cat /srv/noise >&2", "--interactive", stdin=data)

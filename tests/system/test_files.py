@@ -69,6 +69,7 @@ def inside(both: Both, shared: Shared) -> Iterator[Inside]:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_a_bind_is_the_same_files_both_ways(inside: Inside, shared: Shared) -> None:
     # What the host changes in a file that the guest knows may be seen a second later:
     # docs/explanation/limits.md, "Files".
@@ -176,6 +177,7 @@ def test_a_path_with_comma_and_space_is_bound(inside: Inside) -> None:
 
 @pytest.mark.storage
 @pytest.mark.core
+@pytest.mark.kvm
 def test_a_named_volume_outlives_its_container(both: Both, inside: Inside) -> None:
     inside.sh("echo kept >/named/file").ok()
 

@@ -13,6 +13,7 @@ import pytest
 from boxlite_runtime.doctor import host
 from boxlite_runtime.installer import probe
 from boxlite_runtime.paths import Layout, host_layout
+from tests.engines import processes
 from tests.engines.docker import Docker
 from tests.engines.pair import Pair
 
@@ -57,11 +58,27 @@ def kinds() -> set[str]:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_the_host_is_told_by_its_kind(answer: probe.Answer) -> None:
     assert answer.kind in kinds()
     assert answer.accel == "kvm" or answer.hint
     if Path("/sys/module/kvm_pvm").exists():
         assert "kvm_pvm" in answer.message
+
+
+@pytest.mark.kvm
+def test_machines_run_with_what_was_found(
+    docker: Docker, pair: Pair, answer: probe.Answer
+) -> None:
+    text = (pair.directory / "config/boxlite.toml").read_text()
+    named = tomllib.loads(text).get("machine", {}).get("accel", "auto")
+    accel = answer.accel if named == "auto" else named
+    with docker.container() as container:
+        machine = processes.machine(container)
+        links = [link.readlink() for link in Path(f"/proc/{machine.pid}/fd").iterdir()]
+    assert f"accel={accel}," in machine.command
+    processors = [link for link in links if "anon_inode:kvm-vcpu:" in str(link)]
+    assert len(processors) == (1 if accel == "kvm" else 0)
 
 
 def test_the_answer_is_one_line_and_qemus_words_are_its_detail(

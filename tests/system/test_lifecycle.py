@@ -55,6 +55,7 @@ def test_stop_kills_what_does_not_end_in_time(both: Both) -> None:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_kill_sends_any_signal_and_kill_ends(both: Both) -> None:
     script = (
         "trap 'echo usr1' USR1; trap 'echo hup' HUP; echo hello;"
@@ -155,6 +156,7 @@ def test_wait_ends_with_the_container_and_tells_its_code(both: Both) -> None:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_a_paused_container_stands_still_until_it_goes_on(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         with docker.container(argv=POLITE) as container:
@@ -166,6 +168,27 @@ def test_a_paused_container_stands_still_until_it_goes_on(both: Both) -> None:
             return paused, refused.code, alive, docker.state(container)["Status"]
 
     assert both.same(scenario) == ("paused", 1, "alive", "running")
+
+
+@pytest.mark.kvm
+def test_the_date_is_right_after_a_pause_and_no_clock_goes_back(both: Both) -> None:
+    def clocks(docker: Docker, container: str) -> tuple[float, float]:
+        words = docker.exec(container, "probe", "clock").ok().text.split()
+        return int(words[0]) / 1e9, int(words[3]) / 1e9
+
+    def scenario(docker: Docker) -> tuple[bool, bool]:
+        with docker.container() as container:
+            _, earlier = clocks(docker, container)
+            docker("pause", container).ok()
+            # Longer than it takes to ask for the time.
+            over = time.time() + 5
+            until("it stood still", lambda: time.time() >= over)
+            docker("unpause", container).ok()
+            asked = time.time()
+            wall, later = clocks(docker, container)
+            return asked - 0.1 <= wall <= time.time() + 0.1, later >= earlier
+
+    assert both.same(scenario) == (True, True)
 
 
 @pytest.mark.core
@@ -235,6 +258,7 @@ def test_a_name_can_be_used_again_at_once(both: Both) -> None:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_stats_and_top_know_a_running_container(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         with docker.container() as container:

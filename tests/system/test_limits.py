@@ -25,6 +25,7 @@ LIMITS = (
 
 
 @pytest.mark.boxlite_only
+@pytest.mark.kvm
 def test_the_guests_cgroup_holds_the_exact_limits(docker: Docker) -> None:
     files = ["memory.max", "memory.low", "memory.swap.max", "cpu.max", "pids.max"]
     script = f"cd /sys/fs/cgroup && cat {' '.join(files)}"
@@ -48,6 +49,7 @@ def test_without_limits_the_container_has_the_machine(docker: Docker) -> None:
 
 
 @pytest.mark.boxlite_only
+@pytest.mark.kvm
 def test_a_machine_grows_with_what_its_container_asks(docker: Docker) -> None:
     script = "nproc; cat /sys/fs/cgroup/memory.max; awk '/MemTotal/ {print $2}' /proc/meminfo"
     options = ("--memory", "900m", "--cpus", "2")
@@ -57,6 +59,7 @@ def test_a_machine_grows_with_what_its_container_asks(docker: Docker) -> None:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_the_engine_is_told_of_a_kill_for_memory(both: Both) -> None:
     def scenario(docker: Docker) -> object:
         # tail keeps the last line, and zeroes have none.

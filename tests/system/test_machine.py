@@ -134,7 +134,8 @@ def test_the_clock_is_the_hosts_and_stays_so(docker: Docker, container: str) -> 
 
 
 def test_clocks_are_as_fine_as_programs_expect(docker: Docker, container: str) -> None:
-    _, realtime, monotonic = docker.exec(container, "probe", "clock").ok().text.split()
+    told = docker.exec(container, "probe", "clock").ok().text.split()
+    realtime, monotonic = told[1:3]
     assert (realtime, monotonic) == ("1", "1"), "nanoseconds per step"
 
 

@@ -33,6 +33,7 @@ def inside(both: Both) -> Iterator[Inside]:
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_the_interface_is_as_docker_made_it(inside: Inside) -> None:
     def scenario(docker: Docker, container: str) -> list[str]:
         network = docker.inspect(container)["NetworkSettings"]
@@ -95,7 +96,9 @@ def published(docker: Docker, container: str, port: str) -> int:
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("address", ["127.0.0.1", GATEWAY])
+@pytest.mark.parametrize(
+    "address", [pytest.param("127.0.0.1", marks=pytest.mark.kvm), GATEWAY]
+)
 def test_a_published_tcp_port_serves_the_host(
     inside: Inside, pair: Pair, address: str
 ) -> None:

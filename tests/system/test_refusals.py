@@ -113,6 +113,7 @@ def test_a_value_of_the_wrong_type_is_named_with_its_line(docker: Docker) -> Non
     assert "boxlite-ill-typed.toml" in said and "line 2" in said
 
 
+@pytest.mark.kvm
 def test_nothing_is_left_of_what_was_refused(docker: Docker, pair: Pair) -> None:
     refused(docker, "--network=host")
     refused(docker.using("boxlite-no-kernel"))

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A machine that starts from a template is a machine of its own, or boots."""
 
+import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -13,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from boxlite_runtime.templates.shim import Shim, Template
-from tests.engines import processes, settings
+from tests.engines import command, processes, settings
+from tests.engines.command import Word
 from tests.engines.docker import Docker
 from tests.engines.images import IMAGE
 from tests.engines.pair import Pair
@@ -85,6 +88,7 @@ def boots_with_one_warning(pair: Pair, engine: Docker, *words: str) -> None:
         assert word in line, line
 
 
+@pytest.mark.kvm
 def test_clones_share_no_random_numbers_and_no_names(
     engine: Docker, built: Template
 ) -> None:
@@ -100,6 +104,7 @@ def test_clones_share_no_random_numbers_and_no_names(
         assert len(set(said)) == CLONES, said
 
 
+@pytest.mark.kvm
 def test_a_clones_clock_is_right(engine: Docker, built: Template) -> None:
     with restored(engine) as container:
         closest = (float("inf"), 0.0)
@@ -113,6 +118,23 @@ def test_a_clones_clock_is_right(engine: Docker, built: Template) -> None:
     assert closest[1] <= CLOCK_ERROR
 
 
+@pytest.mark.kvm
+def test_a_clones_clocks_go_on_evenly_from_its_first_moment(
+    engine: Docker, built: Template
+) -> None:
+    began = time.time()
+    script = "probe clock; sleep 2; probe clock"
+    lines = engine.sh(script, REQUIRED).ok().lines
+    ended = time.time()
+    (wall, since), (wall_later, since_later) = (
+        (int(words[0]) / 1e9, int(words[3]) / 1e9) for words in map(str.split, lines)
+    )
+    assert began - CLOCK_ERROR <= wall and wall_later <= ended + CLOCK_ERROR
+    assert since_later - since >= 2
+    # A step of either shows as a difference.
+    assert abs((wall_later - wall) - (since_later - since)) <= CLOCK_ERROR
+
+
 def test_a_clone_has_its_own_address(engine: Docker, built: Template) -> None:
     with restored(engine, "--network=bridge") as container:
         networks = engine.inspect(container)["NetworkSettings"]["Networks"]
@@ -121,6 +143,7 @@ def test_a_clone_has_its_own_address(engine: Docker, built: Template) -> None:
     assert seen == address
 
 
+@pytest.mark.kvm
 def test_a_clone_has_the_size_it_would_have_booted_with(
     engine: Docker, built: Template
 ) -> None:
@@ -220,6 +243,25 @@ def test_a_stale_template_is_said_to_be(
         boots_with_one_warning(pair, engine, "stale", "build them again")
     finally:
         template.with_name(f"{size}-{key[::-1]}").rename(template)
+
+
+@pytest.mark.kvm
+def test_a_template_of_another_processor_is_stale(
+    shim: Shim, built: Template, tmp_path: Path
+) -> None:
+    told = Path("/proc/cpuinfo").read_text()
+    other = tmp_path / "cpuinfo"
+    other.write_text(re.sub(r"(?m)^(model name\s*): .*", r"\1: Another", told))
+    assert shim.config is not None
+    # In a mount namespace of its own, where the processor is another.
+    script = 'mount --bind "$0" /proc/cpuinfo && exec "$@"'
+    there: list[Word] = ["unshare", "--mount", "sh", "-c", script, other]
+    words: list[Word] = [shim.program, "template", "list", "--config", shim.config]
+    listed = json.loads(command.run(there + words).ok().stdout)
+    assert [(found["name"], found["state"]) for found in listed] == [
+        (built.name, "stale")
+    ]
+    assert [found.state for found in shim.found()] == ["fresh"]
 
 
 def test_a_removal_leaves_running_machines_alone(

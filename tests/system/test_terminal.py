@@ -35,6 +35,7 @@ RESIZE = (
 
 
 @pytest.mark.core
+@pytest.mark.kvm
 def test_the_size_of_the_window_follows_and_is_signalled(both: Both) -> None:
     def scenario(docker: Docker) -> int:
         words = ("run", "--rm", "-it", "--runtime", docker.runtime, IMAGE)
