@@ -9,9 +9,9 @@ build_packages=(
 )
 engine_packages=(containerd docker-cli docker.io runc)
 machine_packages=(linux-source-6.12 qemu-system-x86 virtiofsd)
-# What tests fail or are skipped without: docker top runs ps, and only some
-# releases have the older kernel.
-test_packages=(cpio git linux-source-6.1 procps)
+# What tests fail or are skipped without: docker top runs ps, an emulated host loads
+# its kernel's modules, and only some releases have the older kernel.
+test_packages=(cpio git kmod linux-source-6.1 procps)
 
 have_package() {
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
