@@ -11,8 +11,12 @@ use rustix::process::Pid;
 
 use super::directory::Directory;
 
-/// How long killed processes may take to leave a cgroup.
+/// How long killed processes may take to leave a cgroup before it is tried without them.
 pub(super) const ENDING: Duration = Duration::from_secs(1);
+
+/// How long the removal then waits for them. What is left of a cgroup is left for good, and a host that is busy takes
+/// seconds to give back the memory of a machine.
+pub(super) const LEAVING: Duration = Duration::from_secs(10);
 
 /// Kills whoever is in these cgroups but the calling process, until nobody is, or for as long as [`ENDING`]. Who stays
 /// keeps the cgroup from being removed, which tells of it.
@@ -78,6 +82,12 @@ fn wait_one(pidfd: &OwnedFd, left: Duration) -> bool {
         tracing::debug!(%error, "a member of the cgroup cannot be waited for");
         false
     })
+}
+
+/// Whether the calling process is in one of these cgroups.
+pub(super) fn own(directories: &[Directory]) -> bool {
+    let own = rustix::process::getpid();
+    directories.iter().any(|directory| pids(&directory.full()).contains(&own))
 }
 
 /// Those that this process can see; none of a cgroup that is gone.

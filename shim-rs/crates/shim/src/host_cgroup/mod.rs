@@ -214,8 +214,11 @@ impl HostCgroup {
         if self.alone {
             members::kill(&self.directories);
         }
+        // Who was killed is on its way out; who is spared stays, and is not waited for.
+        let leaving = self.alone && !members::own(&self.directories);
+        let patience = if leaving { members::LEAVING } else { members::ENDING };
         // For all of them: the processes are the same.
-        let deadline = Instant::now() + members::ENDING;
+        let deadline = Instant::now() + patience;
         let results: Vec<_> = self.directories.iter().map(|directory| directory.remove(deadline)).collect();
         results.into_iter().collect()
     }

@@ -169,6 +169,29 @@ fn whoever_is_left_in_a_cgroup_is_killed_with_it() {
 }
 
 #[test]
+fn a_killed_process_that_takes_seconds_to_end_leaves_no_cgroup() {
+    let real = Real::new("slow");
+    real.cgroup.create().unwrap();
+    let states = real.cgroup.directories.iter().map(|directory| directory.full().join("freezer.state"));
+    let Some(state) = states.into_iter().find(|state| state.exists()) else {
+        eprintln!("skipped: this host has no freezer of cgroup v1, in which nobody dies");
+        return;
+    };
+    let mut sleeper = Command::new("sleep").arg("60").spawn().unwrap();
+    real.cgroup.join(sleeper.id()).unwrap();
+    fs::write(&state, "FROZEN").unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(3 * members::ENDING);
+            fs::write(&state, "THAWED").unwrap();
+        });
+        real.cgroup.remove().unwrap();
+    });
+    assert_eq!(sleeper.wait().unwrap().signal(), Some(9));
+    assert_eq!(real.leaves(), 0);
+}
+
+#[test]
 fn a_cgroup_that_others_were_in_before_is_left_to_them() {
     let real = Real::new("others");
     real.cgroup.create().unwrap();
