@@ -8,6 +8,7 @@ stays. Does not own: the picture (``picture``) and the digits (``text``).
 from collections.abc import Sequence
 
 from boxlite_runtime.bench import text
+from boxlite_runtime.bench.exits import told as exits
 from boxlite_runtime.bench.phases import from_template
 from boxlite_runtime.bench.record import Record
 
@@ -21,6 +22,7 @@ TITLES = {
     "stdio": "Standard streams",
     "memory": "Memory of idle containers",
     "files": "Files",
+    exits.KIND: "Exits of the guest",
 }
 
 #: What is a record's own, not the host's.
@@ -55,6 +57,8 @@ def page(records: Sequence[Record], picture: str | None = None) -> str:
         same = [record for record in records if record.kind == kind]
         if kind == "start" and picture is not None:
             lines += [*PARTS.splitlines(), "", f"![Parts of a start]({picture})", ""]
+        if kind == exits.KIND:
+            lines += [*exits.METHOD.splitlines(), ""]
         for record in same:
             lines += _record(record, alone=len(same) == 1)
     return "\n".join(lines).rstrip() + "\n"
@@ -93,15 +97,7 @@ def _record(record: Record, *, alone: bool) -> list[str]:
     lines += (
         [f"{', '.join(said)[:1].upper()}{', '.join(said)[1:]}.", ""] if said else []
     )
-    cells = [["Measure", "Runtime", "Runs", "Median", "p95", "Min", "Max", "Ratio"]]
-    for measure in record.measures:
-        name = f"{measure.name}, {measure.unit}"
-        for row in text.rows(measure, record.reference):
-            cells.append([name, *row])
-            name = ""
-    head, *body = text.without_ratio(cells)
-    lines += [_row(head), "|---|---|" + "---:|" * (len(head) - 2), *map(_row, body)]
-    lines.append("")
+    lines += _counts(record) if record.kind == exits.KIND else _values(record)
     for measure in record.measures:
         if measure.failed:
             lines += [f"Failed of {measure.name}: {text.failures(measure)}.", ""]
@@ -109,6 +105,26 @@ def _record(record: Record, *, alone: bool) -> list[str]:
         lines += _phases(record)
     lines += [f"- {note}" for note in record.notes]
     return [*lines, ""] if record.notes else lines
+
+
+def _values(record: Record) -> list[str]:
+    cells = [["Measure", "Runtime", "Runs", "Median", "p95", "Min", "Max", "Ratio"]]
+    for measure in record.measures:
+        name = f"{measure.name}, {measure.unit}"
+        for row in text.rows(measure, record.reference):
+            cells.append([name, *row])
+            name = ""
+    head, *body = text.without_ratio(cells)
+    rule = "|---|---|" + "---:|" * (len(head) - 2)
+    return [_row(head), rule, *map(_row, body), ""]
+
+
+def _counts(record: Record) -> list[str]:
+    found: list[str] = []
+    for numbers, (head, *body) in exits.tables(record):
+        rule = "|---|" + "---:|" * numbers + "---|" * (len(head) - numbers - 1)
+        found += [_row(head), rule, *map(_row, body), ""]
+    return found
 
 
 def _phases(record: Record) -> list[str]:

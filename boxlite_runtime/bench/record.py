@@ -19,7 +19,8 @@ FORM = 1
 class Measure:
     """One thing measured. ``values``: runtime -> every value, in order.
 
-    ``unit`` is s, MiB, MB/s or 1/s; of the latter two, more is better.
+    ``unit`` is s, MiB, MB/s or 1/s; of the latter two, more is better. It is
+    exits where one runtime's exits are counted: ``values`` are by reason then.
     ``failed``: runtime -> how many times it did not work.
     """
 

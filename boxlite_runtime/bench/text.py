@@ -8,6 +8,7 @@ page (``page``), which takes its cells from here.
 import statistics
 from collections.abc import Mapping, Sequence
 
+from boxlite_runtime.bench.exits import told as exits
 from boxlite_runtime.bench.phases import from_template
 from boxlite_runtime.bench.record import Measure, Record
 from boxlite_runtime.bench.sample import ratio, summary
@@ -90,6 +91,8 @@ def failures(measure: Measure) -> str:
 def told(record: Record) -> str:
     """Return the text for the end of a run."""
     lines: list[str] = []
+    if record.kind == exits.KIND:
+        return "\n".join([*exits.lines(record), *record.notes]).strip("\n")
     for measure in record.measures:
         lines += ["", f"{measure.name.replace('`', '')} [{measure.unit}]"]
         cells = without_ratio([list(HEAD), *rows(measure, record.reference)])

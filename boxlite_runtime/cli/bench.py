@@ -10,6 +10,9 @@ import click
 
 from boxlite_runtime.bench import files, memory, page, picture, record, streams, text
 from boxlite_runtime.bench import start as starting
+from boxlite_runtime.bench.exits import works
+from boxlite_runtime.bench.exits.machine import instruction_set
+from boxlite_runtime.bench.exits.trace import tracing
 from boxlite_runtime.bench.record import Measure, Record
 from boxlite_runtime.bench.session import WORDS, Session, Wanted, opened
 from boxlite_runtime.errors import BoxliteError, ExitCode
@@ -189,6 +192,39 @@ def reading(
     with opened(_wanted(wanted)) as session:
         about = _about(session, rounds)
         made = _record("files", session, about, files.measured(session, rounds))
+    _told(made, json_file)
+    if made.failures:
+        ctx.exit(ExitCode.FAILURE)
+
+
+@group.command(name="exits")
+@_rounds(5)
+@_runtime
+@click.option(
+    "--only", multiple=True, type=click.Choice(works.WORKS), help="Count this alone."
+)
+@_host
+@_json
+@click.pass_context
+def leaving(
+    ctx: click.Context,
+    /,
+    *,
+    rounds: int,
+    only: tuple[str, ...],
+    json_file: Path | None,
+    **wanted: Any,  # noqa: ANN401
+) -> None:
+    """Count how often a guest leaves its processor for the host, by reason.
+
+    Needs root and machines that run under KVM. Ends with 1 if something failed.
+    """
+    # Compared with nothing: runc has no machine that could be left.
+    asked = _wanted(wanted | {"reference": wanted["runtime"]})
+    with tracing() as trace, opened(asked) as session:
+        measures, how = works.measured(session, trace, rounds, only or works.WORKS)
+        about = _about(session, rounds) | how | {"processor": instruction_set()}
+        made = _record("exits", session, about, measures)
     _told(made, json_file)
     if made.failures:
         ctx.exit(ExitCode.FAILURE)
