@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From the kernel's hand to a guest that containers can live in. PID 1 only.
 //!
-//! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, and the port to
-//! the host. Nothing here is configured, and nothing of it differs between clones.
+//! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, one setting of
+//! the kernel, and the port to the host. Nothing here is configured, and nothing of it differs between clones.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -15,6 +15,7 @@ use crate::error::{Fault, Trying};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 const PORTS: &str = "/sys/class/virtio-ports";
+const PROACTIVENESS: &str = "/proc/sys/vm/compaction_proactiveness";
 
 /// Prepares the guest.
 pub(crate) fn prepare() -> Result<(), Fault> {
@@ -37,7 +38,8 @@ pub(crate) fn prepare() -> Result<(), Fault> {
     rustix::process::chdir("/").trying(|| "chdir".to_owned())?;
     open_console()?;
     mount("cgroup2", CGROUPS, "cgroup2", quiet, None)?;
-    enable_controllers()
+    enable_controllers()?;
+    let_kcompactd_sleep()
 }
 
 /// The port the host named ours.
@@ -96,4 +98,16 @@ fn enable_controllers() -> Result<(), Fault> {
         enable.push(' ');
     }
     fs::write(format!("{CGROUPS}/cgroup.subtree_control"), enable).trying(what)
+}
+
+/// Has memory compacted when an allocation asks, and no longer ahead of that: kcompactd would wake an idle guest twice a
+/// second to see whether it should. A container that may write this setting can have it otherwise.
+fn let_kcompactd_sleep() -> Result<(), Fault> {
+    match rustix::fs::open(PROACTIVENESS, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(setting) => rustix::io::write(&setting, b"0").map(drop),
+        // A kernel of other options, which a user may bring, need not compact.
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error),
+    }
+    .trying(|| format!("write {PROACTIVENESS}"))
 }
