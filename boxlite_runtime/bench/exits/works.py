@@ -35,9 +35,12 @@ WARM = 3
 #: Seconds after a command in which what it left to do still counts: a guest
 #: goes on after its host was answered. No condition tells that it is over.
 SETTLE = 0.5
-#: Seconds that a container is left alone before it counts as idle, and then.
-REST = 5.0
-IDLE = 5
+#: Seconds that a container is left alone before it counts as idle, and then. What
+#: still wakes an idle guest does so once in many seconds, but in its first two
+#: minutes the oftener the younger it is: its kernel renews its random numbers after
+#: half of the time it has been up.
+REST = 125.0
+IDLE = 15
 
 
 @dataclass(frozen=True)
