@@ -5,8 +5,9 @@ Owns: the comparison, and the form of the file of bounds (``exits.toml``). Does
 not own: counting, and the numbers.
 
 A bound is a median that was measured. A count may lie above it by the file's
-``tolerance``, a share, and by ``slack``, exits, for what is counted in ones. The
-sum of all exits grows with the time a thing takes, and has a tolerance of its
+``tolerance``, a share, and by ``slack``, exits, for what is counted in ones. A
+measure with so few that this would let anything pass has a ``slack`` of its own.
+The sum of all exits grows with the time a thing takes, and has a tolerance of its
 own, ``loose``; so reasons that come with clocks have no bounds. Lower is never
 wrong: whoever made it so lowers the bound.
 
@@ -18,7 +19,7 @@ steady exits whose reason has no bound, so that a new kind is seen.
 import statistics
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from boxlite_runtime.bench.exits.counts import EXITS, STEADY, part
@@ -31,18 +32,22 @@ OTHERS = "others"
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a file says. ``measures``: measure -> name of a count -> its bound."""
+    """What a file says. ``measures``: measure -> name of a count -> its bound.
+
+    ``slacks`` are those of measures that have their own.
+    """
 
     tolerance: float
     loose: float
     slack: float
     processor: str
     measures: Mapping[str, Mapping[str, float]]
+    slacks: Mapping[str, float] = field(default_factory=dict)
 
-    def most(self, name: str, bound: float) -> float:
-        """Return the most that a count may be."""
+    def most(self, measure: str, name: str, bound: float) -> float:
+        """Return the most that a count of a measure may be."""
         share = self.loose if name == EXITS else self.tolerance
-        return bound * (1 + share) + self.slack
+        return bound * (1 + share) + self.slacks.get(measure, self.slack)
 
 
 def read(path: Path) -> Bounds:
@@ -51,7 +56,8 @@ def read(path: Path) -> Bounds:
     named = {
         name: fields.pop(name) for name in ("tolerance", "loose", "slack", "processor")
     }
-    return Bounds(**named, measures=fields)
+    slacks = {name: own.pop("slack") for name, own in fields.items() if "slack" in own}
+    return Bounds(**named, measures=fields, slacks=slacks)
 
 
 def broken(record: Record, bounds: Bounds) -> list[str]:
@@ -66,7 +72,7 @@ def broken(record: Record, bounds: Bounds) -> list[str]:
         held = own if here else {total: own[total] for total in (EXITS, STEADY)}
         for reason, bound in held.items():
             median = _median(known[name], reason, [*own])
-            most = bounds.most(reason, bound)
+            most = bounds.most(name, reason, bound)
             if median > most:
                 found.append(
                     f"{name}, {reason}: {median:g} exits, {bound:g} is the bound,"

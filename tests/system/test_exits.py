@@ -19,7 +19,7 @@ from tests.engines.pair import Pair
 from tests.system import bounds
 
 #: Seconds. An emulated host is some twenty times slower than others.
-LIMIT = 400
+LIMIT = 500
 
 pytestmark = [
     pytest.mark.kvm,

@@ -41,6 +41,20 @@ def test_a_count_may_lie_above_its_bound_by_tolerance_and_slack() -> None:
     assert broken(record(steady=1022, exits_npf=962), BOUNDS) == []
 
 
+def test_a_measure_may_have_a_slack_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "bounds.toml"
+    file.write_text(
+        'tolerance = 0.2\nloose = 1.0\nslack = 100\nprocessor = "svm"\n'
+        "[start]\nslack = 1\nexits = 1\nsteady = 5\n"
+    )
+
+    assert broken(record(exits=3, steady=7), read(file)) == []
+    assert broken(record(exits=4, steady=8), read(file)) == [
+        "start, exits: 4 exits, 1 is the bound, 3 the most",
+        "start, steady: 8 exits, 5 is the bound, 7 the most",
+    ]
+
+
 def test_a_count_above_is_told_with_its_reason_and_bound() -> None:
     assert broken(record(steady=1023, exits_npf=963), BOUNDS) == [
         "start, steady: 1023 exits, 850 is the bound, 1022 the most",

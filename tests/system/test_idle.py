@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest in which nothing happens is left asleep by its own kernel.
+
+Counted in the guest, so it holds without KVM too; what that means in exits is
+``test_exits``'s.
+"""
+
+from itertools import pairwise
+
+import pytest
+
+from tests.engines.docker import Docker
+
+#: Seconds of the guest before timers are counted. A young kernel renews its random
+#: numbers often.
+REST = 30
+#: Seconds of the guest in which timers are counted, and how often that is done.
+SECONDS = 10
+WINDOWS = 3
+#: Timer interrupts of all CPUs in as long, at most: two a second. A kernel with its
+#: own settings takes 40 to 50, ours less than 10.
+MOST = 20
+
+pytestmark = pytest.mark.boxlite_only
+
+
+def timers(line: str) -> int:
+    """Return the sum over the CPUs of the line LOC of /proc/interrupts."""
+    return sum(int(word) for word in line.split() if word.isdecimal())
+
+
+def test_an_idle_guest_is_woken_twice_a_second_at_most(docker: Docker) -> None:
+    # Nothing but the shell itself: each new process would take timers of its own.
+    script = (
+        "mkfifo /wait; exec 3<>/wait; "
+        "look() { while read -r line; do case $line in LOC:*) echo $line;; esac; done"
+        " </proc/interrupts; }; "
+        "rest() { read -r -t $1 _ <&3; }; "
+        f"rest {REST}; for _ in $(seq {WINDOWS}); do look; rest {SECONDS}; done; look"
+    )
+
+    shown = docker.sh(script, "--security-opt", "systempaths=unconfined").ok()
+
+    counted = [timers(line) for line in shown.lines]
+    each = [after - before for before, after in pairwise(counted)]
+    assert len(each) == WINDOWS, shown.text
+    # The least: a host that is busy makes the guest take longer over each look.
+    assert min(each) <= MOST, f"timer interrupts in each {SECONDS} s: {each}"
