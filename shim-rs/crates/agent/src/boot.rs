@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From the kernel's hand to a guest that containers can live in. PID 1 only.
 //!
-//! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, one setting of
-//! the kernel, and the port to the host. Nothing here is configured, and nothing of it differs between clones.
+//! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, settings of the
+//! kernel, and the port to the host. Nothing here is configured, and nothing of it differs between clones.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,14 @@ use crate::error::{Fault, Trying};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 const PORTS: &str = "/sys/class/virtio-ports";
-const PROACTIVENESS: &str = "/proc/sys/vm/compaction_proactiveness";
+/// What the kernel does by the clock where nothing happens, turned down; see [`slow_down`].
+const SLOWED: [(&str, &str); 2] = [
+    // Memory is compacted when an allocation asks. kcompactd would look twice a second whether to do so ahead of that.
+    ("/proc/sys/vm/compaction_proactiveness", "0"),
+    // Seconds between two looks at counters of the CPUs, 1 otherwise. They wait for the CPU to be awake; but after a
+    // task has run the scheduler wakes the CPU a second later, and with 1 here it finds one to run, time and again.
+    ("/proc/sys/vm/stat_interval", "10"),
+];
 
 /// Prepares the guest.
 pub(crate) fn prepare() -> Result<(), Fault> {
@@ -39,7 +46,7 @@ pub(crate) fn prepare() -> Result<(), Fault> {
     open_console()?;
     mount("cgroup2", CGROUPS, "cgroup2", quiet, None)?;
     enable_controllers()?;
-    let_kcompactd_sleep()
+    slow_down()
 }
 
 /// The port the host named ours.
@@ -100,14 +107,16 @@ fn enable_controllers() -> Result<(), Fault> {
     fs::write(format!("{CGROUPS}/cgroup.subtree_control"), enable).trying(what)
 }
 
-/// Has memory compacted when an allocation asks, and no longer ahead of that: kcompactd would wake an idle guest twice a
-/// second to see whether it should. A container that may write this setting can have it otherwise.
-fn let_kcompactd_sleep() -> Result<(), Fault> {
-    match rustix::fs::open(PROACTIVENESS, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(setting) => rustix::io::write(&setting, b"0").map(drop),
-        // A kernel of other options, which a user may bring, need not compact.
-        Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error),
+/// Lets an idle guest sleep: each wake-up costs the host. A container that may write these settings can have others.
+fn slow_down() -> Result<(), Fault> {
+    for (path, value) in SLOWED {
+        match rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(setting) => rustix::io::write(&setting, value.as_bytes()).map(drop),
+            // A kernel of other options, which a user may bring, need not have it.
+            Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error),
+        }
+        .trying(|| format!("write {path}"))?;
     }
-    .trying(|| format!("write {PROACTIVENESS}"))
+    Ok(())
 }
