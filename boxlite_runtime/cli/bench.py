@@ -203,6 +203,14 @@ def reading(
 @click.option(
     "--only", multiple=True, type=click.Choice(works.WORKS), help="Count this alone."
 )
+@click.option(
+    "--rest",
+    type=click.FloatRange(min=0),
+    default=works.REST,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a container is left alone before it is idle.",
+)
 @_host
 @_json
 @click.pass_context
@@ -212,6 +220,7 @@ def leaving(
     *,
     rounds: int,
     only: tuple[str, ...],
+    rest: float,
     json_file: Path | None,
     **wanted: Any,  # noqa: ANN401
 ) -> None:
@@ -222,7 +231,9 @@ def leaving(
     # Compared with nothing: runc has no machine that could be left.
     asked = _wanted(wanted | {"reference": wanted["runtime"]})
     with tracing() as trace, opened(asked) as session:
-        measures, how = works.measured(session, trace, rounds, only or works.WORKS)
+        measures, how = works.measured(
+            session, trace, rounds, only or works.WORKS, rest
+        )
         about = _about(session, rounds) | how | {"processor": instruction_set()}
         made = _record("exits", session, about, measures)
     _told(made, json_file)

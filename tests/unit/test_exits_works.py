@@ -66,7 +66,7 @@ class Acting(Session):
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Acting:
     """A session whose machine has the thread 5."""
-    for name in ("SETTLE", "REST", "IDLE"):
+    for name in ("SETTLE", "IDLE"):
         monkeypatch.setattr(works, name, 0.001)
 
     class Running(machine.Machine):
@@ -152,9 +152,10 @@ def test_a_machine_without_exits_is_not_believed(session: Acting) -> None:
 
 
 def test_an_idle_second_may_have_none(session: Acting) -> None:
-    (idle,), _ = works.measured(session, session.kernel, 1, ["idle"])
+    (idle,), method = works.measured(session, session.kernel, 1, ["idle"], rest=0.001)
 
     assert (idle.name, idle.values) == ("idle second", {"exits": [0.0]})
+    assert method["rest"] == "0.001 s"
 
 
 def test_files_to_read_are_new_each_time(session: Acting, tmp_path: Path) -> None:

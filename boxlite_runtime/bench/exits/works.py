@@ -71,9 +71,16 @@ class Kept:
 
 
 def measured(
-    session: Session, trace: Trace, rounds: int, wanted: Sequence[str] = WORKS
+    session: Session,
+    trace: Trace,
+    rounds: int,
+    wanted: Sequence[str] = WORKS,
+    rest: float = REST,
 ) -> tuple[list[Measure], dict[str, str]]:
-    """Count what is wanted; return a measure each and how they were come by."""
+    """Count what is wanted; return a measure each and how they were come by.
+
+    ``rest`` is for how many seconds a container is left alone before it is idle.
+    """
     with step("warming up"):
         for _ in range(WARM):
             session.warm()
@@ -86,7 +93,11 @@ def measured(
         found += [stops] if "stop" in wanted else []
     if {*wanted} - {"start", "stop"}:
         with tempfile.TemporaryDirectory(prefix="boxlite-exits-") as scratch:
-            found += _within(session, trace, rounds, wanted, Path(scratch))
+            found += _within(
+                session, trace, rounds, wanted, rest=rest, scratch=Path(scratch)
+            )
+    if "idle" in wanted:
+        method["rest"] = f"{rest:g} s"
     # Seen at the machines themselves; what was probed once may have been another's.
     session.facts["Accelerator"] = "kvm"
     return found, method
@@ -123,6 +134,8 @@ def _within(
     trace: Trace,
     rounds: int,
     wanted: Sequence[str],
+    *,
+    rest: float,
     scratch: Path,
 ) -> list[Measure]:
     """Count what is done in one container, kept for all of it."""
@@ -147,7 +160,7 @@ def _within(
         made += [measure("exec", executed)] if "exec" in wanted else []
     if "idle" in wanted:
         with step("letting it come to rest"):
-            time.sleep(REST)
+            time.sleep(rest)
         made.append(measure("idle second", counted("an idle second", kept.idle)))
 
     def done(work: Work) -> Counts:
