@@ -10,7 +10,9 @@ use std::time::Duration;
 use boxlite_net::Namespace;
 use boxlite_protocol::plan::Sysctl;
 use boxlite_protocol::{NIC_MAC_PREFIX, PORT_NAME, SHARE_TAG};
-use boxlite_vmm::{Accel, Hypervisor, Machine, MachineConfig, MachineExit, Nic, Qemu, Share, Start};
+use boxlite_vmm::{
+    Accel, Hypervisor, Machine, MachineConfig, MachineExit, Nic, Qemu, Share, Start, Transport,
+};
 
 use crate::config::Config;
 use crate::error::TaskError;
@@ -83,6 +85,7 @@ pub(crate) fn configure(
         name: name.to_owned(),
         qemu: config.paths.qemu.clone(),
         accel: config.accel(),
+        transport: Transport::of(config.accel()),
         kernel: config.paths.kernel.clone(),
         initrd: config.paths.initrd.clone(),
         kernel_args: String::new(),

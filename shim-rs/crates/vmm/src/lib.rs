@@ -38,6 +38,6 @@ pub mod template;
 pub mod virtiofsd;
 
 pub use error::VmmError;
-pub use machine::{Accel, Hypervisor, Machine, MachineConfig, MachineExit, Nic, Share, Start};
+pub use machine::{Accel, Hypervisor, Machine, MachineConfig, MachineExit, Nic, Share, Start, Transport};
 pub use process::{Process, ProcessExit};
 pub use qemu::{BoundQemu, Qemu};

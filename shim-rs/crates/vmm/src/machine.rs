@@ -25,6 +25,28 @@ pub enum Accel {
     Tcg,
 }
 
+/// The bus that a machine's devices sit on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Registers in memory: a device is found by the kernel's command line, and the machine has neither PCI nor ACPI.
+    /// An interrupt costs the guest a read and a write of registers.
+    Mmio,
+    /// PCI, found by ACPI's tables. An interrupt is a message (MSI-X) and costs no register.
+    Pci,
+}
+
+impl Transport {
+    /// The bus for an accelerator: where a register costs an exit, the one that needs fewer; where it costs a call,
+    /// the one with less to translate and to save. docs/adr/0020 has the counts.
+    #[must_use]
+    pub const fn of(accel: Accel) -> Self {
+        match accel {
+            Accel::Kvm => Self::Pci,
+            Accel::Tcg => Self::Mmio,
+        }
+    }
+}
+
 /// One network card.
 #[derive(Debug)]
 pub struct Nic {
@@ -64,6 +86,8 @@ pub struct MachineConfig {
     pub qemu: PathBuf,
     /// What executes guest instructions. Never probed here.
     pub accel: Accel,
+    /// The bus of its devices; [`Transport::of`] has the one for an accelerator.
+    pub transport: Transport,
     /// Uncompressed kernel with a PVH entry point.
     pub kernel: PathBuf,
     /// Initial RAM file system.
@@ -175,7 +199,8 @@ pub struct MachineExit {
     /// Whether [`Machine::end`] was called before.
     pub requested: bool,
     /// QEMU's reason when the guest itself stopped: `guest-reset`, for a reboot and a kernel panic alike (only
-    /// the console tells which). There is no power switch: a guest that powers off merely halts.
+    /// the console tells which). A machine without ACPI has no power switch:
+    /// its guest merely halts.
     pub guest: Option<String>,
     /// What QEMU complained about, control characters stripped.
     pub stderr: String,

@@ -7,7 +7,7 @@
 
 use std::{ffi::OsString, fmt::Write};
 
-use crate::machine::{Accel, MachineConfig, Nic, Start};
+use crate::machine::{Accel, MachineConfig, Nic, Start, Transport};
 
 /// File descriptor numbers inside QEMU.
 pub mod fd {
@@ -29,6 +29,10 @@ pub mod fd {
 
 /// The set of descriptors that [`fd::STATE`] is put in: `file:/dev/fdset/N` is that descriptor again.
 pub const STATE_SET: i32 = 1;
+
+/// Hands the kernel on to the processor, and leaves ACPI's tables in memory. Part of QEMU, which looks for it where it has
+/// its data (`qemu-system-x86_64 -L help`).
+const FIRMWARE: &str = "qboot.rom";
 
 /// What every guest kernel is told: log to the serial port, and end the machine at once when it panics or
 /// reboots (`reboot=t` saves two seconds of trying other ways). No network card exists that nobody asked for.
@@ -74,13 +78,14 @@ fn devices(config: &MachineConfig, line: &mut Line) {
     if let Some(share) = &config.share {
         line.option("-chardev", format!("socket,id=share,fd={}", fd::SHARE));
         // The queue's size bounds one request: 1024 lets the guest ask for its maximum of 1 MiB.
-        line.device(format!(
-            "vhost-user-fs-device,chardev=share,queue-size=1024,tag={}",
-            doubled(&share.tag)
-        ));
+        let device = match config.transport {
+            Transport::Mmio => "vhost-user-fs-device",
+            Transport::Pci => "vhost-user-fs-pci",
+        };
+        line.device(format!("{device},chardev=share,queue-size=1024,tag={}", doubled(&share.tag)));
     }
     for (index, nic) in (0..).zip(&config.nics) {
-        network(index, nic, line);
+        network(index, nic, config.transport, line);
     }
 }
 
@@ -89,15 +94,26 @@ fn board(config: &MachineConfig, line: &mut Line) {
         Accel::Kvm => "kvm",
         Accel::Tcg => "tcg",
     };
+    let bus = match config.transport {
+        Transport::Mmio => "acpi=off,pcie=off",
+        // QEMU has this machine's PCI with ACPI alone. By default it adds a second I/O APIC then, with sixteen more
+        // places for devices of the other bus. A kernel that finds ACPI leaves the old timer and interrupt controller
+        // alone: the timer would run for ever, at 36 exits a second.
+        Transport::Pci => "acpi=on,pcie=on,ioapic2=off,pit=off,pic=off",
+    };
     line.option(
         "-machine",
         format!(
-            "microvm,accel={accel},x-option-roms=off,isa-serial=on,rtc=on,acpi=off,pcie=off,usb=off,\
+            "microvm,accel={accel},x-option-roms=off,isa-serial=on,rtc=on,{bus},usb=off,\
              mem-merge=off,dump-guest-core=off,memory-backend=ram"
         ),
     );
-    // Virtio 1 and nothing older: QEMU's default for this bus is the draft.
-    line.option("-global", "virtio-mmio.force-legacy=false");
+    match config.transport {
+        // Virtio 1 and nothing older: QEMU's default for this bus is the draft.
+        Transport::Mmio => line.option("-global", "virtio-mmio.force-legacy=false"),
+        // What QEMU takes by itself without ACPI. With it, that would be SeaBIOS, which looks for something to boot.
+        Transport::Pci => line.option("-bios", FIRMWARE),
+    }
     // No nested virtualisation: its bugs are the host's.
     line.option(
         "-cpu",
@@ -160,7 +176,11 @@ fn channel(config: &MachineConfig, line: &mut Line) {
     let port = doubled(&config.port_name);
     line.option("-chardev", format!("socket,id=agent,fd={}", fd::AGENT));
     // One port, and port 0, which the protocol keeps for a console.
-    line.device("virtio-serial-device,max_ports=2".to_owned());
+    let device = match config.transport {
+        Transport::Mmio => "virtio-serial-device",
+        Transport::Pci => "virtio-serial-pci,disable-legacy=on",
+    };
+    line.device(format!("{device},max_ports=2"));
     line.device(format!("virtserialport,chardev=agent,name={port}"));
 }
 
@@ -172,7 +192,7 @@ fn chardevs(line: &mut Line) {
 }
 
 /// Only what a plain card with offloads needs: no filters, VLANs, announcements or queues beyond one pair.
-fn network(index: i32, nic: &Nic, line: &mut Line) {
+fn network(index: i32, nic: &Nic, transport: Transport, line: &mut Line) {
     line.option("-netdev", format!("tap,id=net{index},fd={},vhost=off", fd::TAP + index));
     let mut mac = String::new();
     for (position, byte) in nic.mac.iter().enumerate() {
@@ -180,8 +200,13 @@ fn network(index: i32, nic: &Nic, line: &mut Line) {
         // Writing to a String cannot fail.
         let _ = write!(mac, "{separator}{byte:02x}");
     }
+    let device = match transport {
+        Transport::Mmio => "virtio-net-device",
+        // Without a ROM to boot from, which each card would have in memory and in a saved state: 256 KiB.
+        Transport::Pci => "virtio-net-pci,disable-legacy=on,romfile=",
+    };
     line.device(format!(
-        "virtio-net-device,netdev=net{index},mac={mac},mq=off,rss=off,hash=off,ctrl_rx=off,ctrl_vlan=off,\
+        "{device},netdev=net{index},mac={mac},mq=off,rss=off,hash=off,ctrl_rx=off,ctrl_vlan=off,\
          ctrl_rx_extra=off,ctrl_guest_offloads=off,guest_announce=off"
     ));
 }

@@ -12,7 +12,7 @@ use std::{
     process::Command,
 };
 
-use boxlite_vmm::{Accel, Machine, MachineConfig, Start};
+use boxlite_vmm::{Accel, Machine, MachineConfig, Start, Transport};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, ReadHalf, WriteHalf},
     net::UnixStream,
@@ -24,6 +24,8 @@ const KERNEL: &str = "/usr/local/lib/boxlite/vmlinux";
 /// What a test machine is made of. Its files go with it.
 pub(crate) struct Guest {
     pub(crate) scratch: tempfile::TempDir,
+    /// The bus its devices are on: at first that of an emulated machine.
+    pub(crate) transport: Transport,
     initrd: PathBuf,
 }
 
@@ -54,7 +56,7 @@ impl Guest {
         }
         let initrd = scratch.path().join("initrd.img");
         std::fs::write(&initrd, archive(&std::fs::read(&init)?))?;
-        Ok(Self { scratch, initrd })
+        Ok(Self { scratch, transport: Transport::of(Accel::Tcg), initrd })
     }
 
     /// A machine of 128 MiB without a share and without network cards.
@@ -63,6 +65,7 @@ impl Guest {
             name: "boxlite-test".to_owned(),
             qemu: QEMU.into(),
             accel: Accel::Tcg,
+            transport: self.transport,
             kernel: KERNEL.into(),
             initrd: self.initrd.clone(),
             kernel_args: String::new(),

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use boxlite_vmm::{Accel, Start};
+use boxlite_vmm::{Accel, Start, Transport};
 
 use super::*;
 
@@ -29,6 +29,7 @@ impl Files {
             name: "one".to_owned(),
             qemu: self.path("qemu"),
             accel: Accel::Tcg,
+            transport: Transport::Mmio,
             kernel: self.path("kernel"),
             initrd: self.path("initrd"),
             kernel_args: String::new(),
@@ -65,6 +66,8 @@ fn the_key_is_of_what_a_saved_machine_depends_on() {
     assert_ne!(files.key(&larger, &digests, "cpu a\n").unwrap(), own);
     let kvm = MachineConfig { accel: Accel::Kvm, ..files.machine() };
     assert_ne!(files.key(&kvm, &digests, "cpu a\n").unwrap(), own);
+    let elsewhere = MachineConfig { transport: Transport::Pci, ..files.machine() };
+    assert_ne!(files.key(&elsewhere, &digests, "cpu a\n").unwrap(), own);
 }
 
 #[test]

@@ -22,6 +22,7 @@ fn plain() -> MachineConfig {
         name: "boxlite-0123".to_owned(),
         qemu: "/usr/bin/qemu-system-x86_64".into(),
         accel: Accel::Tcg,
+        transport: Transport::Mmio,
         kernel: "/usr/local/lib/boxlite/vmlinux".into(),
         initrd: "/usr/local/lib/boxlite/initrd.img".into(),
         kernel_args: String::new(),
@@ -66,10 +67,32 @@ fn a_translated_machine_without_devices() {
     matches_golden("tcg.txt", &plain());
 }
 
+/// As machines are where there is KVM.
+fn accelerated() -> MachineConfig {
+    MachineConfig { accel: Accel::Kvm, transport: Transport::of(Accel::Kvm), ..plain() }
+}
+
 #[test]
 fn an_accelerated_machine_has_no_nested_virtualisation() {
-    let config = MachineConfig { accel: Accel::Kvm, vcpus: 4, memory_mib: 2048, ..plain() };
-    matches_golden("kvm.txt", &config);
+    matches_golden("kvm.txt", &MachineConfig { vcpus: 4, memory_mib: 2048, ..accelerated() });
+}
+
+#[test]
+fn devices_of_an_accelerated_machine_are_on_pci() {
+    let config = MachineConfig { share: share("boxlite"), nics: vec![nic(2), nic(3)], ..accelerated() };
+    matches_golden("kvm-share-two-nics.txt", &config);
+}
+
+#[test]
+fn an_accelerated_machine_is_restored_with_the_firmware_it_booted_with() {
+    let start = Start::Restore(Image { memory: null().into(), state: null().into() });
+    let config = MachineConfig { share: share("boxlite"), nics: vec![nic(2)], start, ..accelerated() };
+    matches_golden("kvm-restore.txt", &config);
+}
+
+#[test]
+fn a_translated_machine_keeps_to_registers_in_memory() {
+    assert_eq!(Transport::of(Accel::Tcg), plain().transport);
 }
 
 #[test]
@@ -109,6 +132,7 @@ fn the_shape_is_of_what_a_saved_machine_must_find_again() {
     assert_eq!(shape(&like()), shape(&same));
     for other in [
         MachineConfig { accel: Accel::Kvm, ..like() },
+        MachineConfig { transport: Transport::Pci, ..like() },
         MachineConfig { vcpus: 2, ..like() },
         MachineConfig { memory_mib: 256, ..like() },
         MachineConfig { kernel_args: "debug".to_owned(), ..like() },
