@@ -16,6 +16,7 @@ from boxlite_runtime.paths import Layout
 CHECKS: tuple[Callable[[Layout], Finding], ...] = (
     host.accelerator,
     host.qemu,
+    host.firmware,
     host.virtiofsd,
     host.tun,
     host.cgroups,

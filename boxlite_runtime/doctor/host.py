@@ -3,6 +3,7 @@
 
 import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 from boxlite_runtime.doctor.finding import Finding, Level, parse_version
@@ -13,6 +14,8 @@ from boxlite_runtime.process import run
 
 #: microvm with the properties the command line uses, and migration to a file.
 QEMU_MINIMUM = (8, 2)
+#: What starts a machine's kernel; QEMU looks for it where it has its data.
+FIRMWARE = "qboot.rom"
 #: Earlier ones cannot keep a share's state across a restore.
 VIRTIOFSD_MINIMUM = (1, 10)
 
@@ -65,6 +68,33 @@ def qemu(layout: Layout) -> Finding:
     """Say whether QEMU is there and new enough."""
     path = program(layout, "qemu")
     return judge_program("qemu", path, version(path), QEMU_MINIMUM)
+
+
+def firmware(layout: Layout) -> Finding:
+    """Say whether QEMU finds what starts a machine's kernel."""
+    return judge_firmware(data(program(layout, "qemu")))
+
+
+def judge_firmware(directories: Sequence[Path]) -> Finding:
+    """Judge the directories in which QEMU looks for its data."""
+    for directory in directories:
+        if (directory / FIRMWARE).is_file():
+            return Finding("firmware", Level.OK, str(directory / FIRMWARE))
+    where = ", ".join(str(directory) for directory in directories) or "nowhere"
+    says = (
+        f"QEMU has no {FIRMWARE}, and no machine starts without it; it looks in {where}"
+    )
+    cure = "apt-get install qemu-system-data, or the distribution's package with it"
+    return Finding("firmware", Level.PROBLEM, says, cure)
+
+
+def data(qemu: Path) -> list[Path]:
+    """Return where a QEMU looks for its data; nothing of one that does not run."""
+    try:
+        lines = run([qemu, "-L", "help"], timeout=30).stdout.splitlines()
+    except BoxliteError:
+        return []
+    return [Path(line) for line in lines if line.startswith("/")]
 
 
 def virtiofsd(layout: Layout) -> Finding:

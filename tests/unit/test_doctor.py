@@ -94,6 +94,32 @@ def test_qemu_must_be_recent(version: str | None, expected: Level) -> None:
     assert level(found) is expected
 
 
+def test_firmware_is_found_in_any_directory_of_qemus_data(tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    (tmp_path / "second/qboot.rom").touch()
+
+    found = host.judge_firmware([tmp_path / "first", tmp_path / "second"])
+
+    assert (level(found), found.says) == (Level.OK, f"{tmp_path}/second/qboot.rom")
+
+
+def test_without_firmware_it_is_said_where_qemu_looks(tmp_path: Path) -> None:
+    found = host.judge_firmware([tmp_path / "first", tmp_path / "second"])
+
+    assert level(found) is Level.PROBLEM
+    assert f"{tmp_path}/first, {tmp_path}/second" in found.says
+    assert found.cure is not None and "qemu-system-data" in found.cure
+
+
+def test_a_qemu_tells_where_its_data_is(tmp_path: Path) -> None:
+    qemu = tmp_path / "qemu"
+    qemu.write_text('#!/bin/sh\n[ "$*" = "-L help" ] && printf "/a\\n/b c\\n"\n')
+    qemu.chmod(0o755)
+
+    assert host.data(qemu) == [Path("/a"), Path("/b c")]
+    assert host.data(tmp_path / "none") == []
+
+
 @pytest.mark.parametrize(
     ("unified", "legacy", "expected"),
     [
