@@ -42,6 +42,7 @@ for path in "${kept[@]}"; do
     mount --bind "/run/below$path" "$path" || fail "cannot show $path"
 done
 for number in "${!writable[@]}"; do
+    mkdir -p "${writable[number]}"
     mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 "writable$number" \
         "${writable[number]}" || fail "cannot mount ${writable[number]}"
 done
