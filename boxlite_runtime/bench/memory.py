@@ -3,7 +3,9 @@
 
 Owns: finding the processes of a container and summing their proportional set
 size: a page that several processes share is divided among them, so that the
-sum over all is what the host really spends. Does not own: what is inside.
+sum over all is what the host really spends. The guest's memory is a file that
+several of them map in part; it counts once, with all that it holds, whoever
+has looked at it. Does not own: what is inside.
 """
 
 import re
@@ -23,17 +25,25 @@ ROLES = {
     "QEMU": "qemu-system-",
     "virtiofsd": "virtiofsd",
 }
+GUEST = "guest"
 ALL = "all together"
+#: Files that are a guest's memory, as smaps names them.
+GUEST_FILES = ("/memfd:boxlite-ram", "/memfd:memory-backend-memfd")
 #: Seconds for what a guest still does after its start.
 SETTLE = 5.0
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A process: its command line and its share of memory in MiB."""
+    """A process: its command line and its share of memory in MiB.
+
+    ``guest`` is what the guest's memory holds, for the process that is the machine;
+    it is not in ``pss``.
+    """
 
     command: str
     pss: float
+    guest: float = 0.0
 
 
 def role(command: str) -> str | None:
@@ -58,14 +68,40 @@ def per_container(
             name = role(process.command)
             if name is not None and identity in process.command:
                 sums[name] = sums.get(name, 0.0) + process.pss
+                if process.guest:
+                    sums[GUEST] = sums.get(GUEST, 0.0) + process.guest
         found.append(sums | {ALL: sum(sums.values())})
     return found
 
 
-def pss(smaps_rollup: str) -> float:
-    """Return the MiB that smaps_rollup says are this process's part."""
-    match = re.search(r"^Pss:\s+(\d+) kB$", smaps_rollup, re.MULTILINE)
-    return int(match[1]) / 1024 if match else 0.0
+@dataclass(frozen=True)
+class Mapped:
+    """What smaps tells of a process: its share in MiB, but for its guest's memory."""
+
+    pss: float
+    #: Addresses of the guest's memory, as in the names of map_files.
+    guest: tuple[str, ...]
+
+
+def mapped(smaps: str) -> Mapped:
+    """Return what smaps tells, proc_pid_smaps(5)."""
+    total = 0
+    guest: list[str] = []
+    counted = True
+    for line in smaps.splitlines():
+        if begin := re.match(r"([0-9a-f]+-[0-9a-f]+) \S+ \S+ \S+ \S+ *(.*)", line):
+            counted = not begin[2].startswith(GUEST_FILES)
+            guest += [] if counted else [begin[1]]
+        elif counted and (share := re.match(r"Pss:\s+(\d+) kB$", line)):
+            total += int(share[1])
+    return Mapped(total / 1024, tuple(guest))
+
+
+def held(entry: Path, addresses: Iterable[str]) -> float:
+    """Return the MiB in the files that a process has mapped there, each counted once."""
+    files = [(entry / "map_files" / range_).stat() for range_ in addresses]
+    blocks = {(file.st_dev, file.st_ino): file.st_blocks for file in files}
+    return sum(blocks.values()) * 512 / (1 << 20)
 
 
 def processes() -> list[Seen]:
@@ -80,9 +116,11 @@ def processes() -> list[Seen]:
         try:
             line = (entry / "cmdline").read_bytes().rstrip(b"\0")
             command = line.replace(b"\0", b" ").decode(errors="replace")
-            if role(command):
-                text = (entry / "smaps_rollup").read_text()
-                found.append(Seen(command, pss(text)))
+            if name := role(command):
+                own = mapped((entry / "smaps").read_text())
+                # Others that map it are served by this one.
+                guest = held(entry, own.guest) if name == "QEMU" else 0.0
+                found.append(Seen(command, own.pss, guest))
         except PermissionError as error:
             raise BoxliteError(
                 "the memory of other users' processes cannot be read",
@@ -117,7 +155,7 @@ def idle(session: Session, count: int) -> list[Measure]:
             hint="Memory can only be measured where the engine is.",
         )
     measures = []
-    for name in (*ROLES, ALL):
+    for name in (*ROLES, GUEST, ALL):
         values = [sums[name] for sums in found if name in sums]
         if values:
             measures.append(Measure(name, "MiB", {runtime: values}))

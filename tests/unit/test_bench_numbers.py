@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is computed of values: statistics, order, parts of a start, memory."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,7 +132,7 @@ def test_no_part_is_shorter_than_nothing() -> None:
 def test_processes_are_counted_for_the_container_they_name() -> None:
     seen = [
         memory.Seen("/bin/containerd-shim-boxlite-v1 -id aa", 3.0),
-        memory.Seen("/usr/bin/qemu-system-x86_64 -name guest=aa", 50.0),
+        memory.Seen("/usr/bin/qemu-system-x86_64 -name guest=aa", 50.0, guest=30.0),
         memory.Seen("/usr/libexec/virtiofsd --shared-dir=/run/aa/share", 1.0),
         memory.Seen("/usr/libexec/virtiofsd --shared-dir=/run/aa/share", 2.0),
         memory.Seen("tail -f aa", 9.0),
@@ -138,14 +140,40 @@ def test_processes_are_counted_for_the_container_they_name() -> None:
 
     first, second = memory.per_container(["aa", "bb"], seen)
 
-    assert first == {"shim": 3.0, "QEMU": 50.0, "virtiofsd": 3.0, memory.ALL: 56.0}
+    assert first == {
+        "shim": 3.0, "QEMU": 50.0, "guest": 30.0, "virtiofsd": 3.0, memory.ALL: 86.0
+    }  # fmt: skip
     assert second == {memory.ALL: 0}
 
 
-def test_the_share_of_memory_is_read_in_mebibytes() -> None:
-    text = "55d0-7ff [rollup]\nRss:  9999 kB\nPss:  2048 kB\nPss_Dirty:  1 kB\n"
+SMAPS = """\
+7f00-7f80 rw-s 00000000 00:01 1234      /memfd:boxlite-ram (deleted)
+Rss:  9999 kB
+Pss:  4096 kB
+Pss_Dirty:  1 kB
+VmFlags: rd wr sh
+55d0-7ff0 r-xp 00000000 fe:00 99        /usr/bin/qemu-system-x86_64
+Pss:  1024 kB
+7ff0-7ff8 rw-p 00000000 00:00 0
+Pss:  1024 kB
+"""
 
-    assert memory.pss(text) == 2.0
+
+def test_a_process_shares_in_all_that_it_maps_but_its_guests_memory() -> None:
+    assert memory.mapped(SMAPS) == memory.Mapped(2.0, ("7f00-7f80",))
+
+
+def test_a_guests_memory_counts_once_with_all_that_it_holds(tmp_path: Path) -> None:
+    file = tmp_path / "memory"
+    file.write_bytes(b"x" * (2 << 20))
+    (tmp_path / "map_files").mkdir()
+    for name in ("7f00-7f80", "8f00-8f80"):
+        (tmp_path / "map_files" / name).symlink_to(file)
+
+    found = memory.held(tmp_path, ["7f00-7f80", "8f00-8f80"])
+
+    assert found == file.stat().st_blocks * 512 / (1 << 20)
+    assert memory.held(tmp_path, []) == 0
 
 
 def test_a_host_that_does_not_tell_is_not_known() -> None:
