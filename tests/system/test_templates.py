@@ -105,6 +105,18 @@ def test_clones_share_no_random_numbers_and_no_names(
 
 
 @pytest.mark.kvm
+def test_a_clone_is_in_huge_pages_where_a_first_touch_is_an_exit(
+    engine: Docker, built: Template
+) -> None:
+    with restored(engine) as container:
+        machine = processes.machine(container)
+        maps = Path(f"/proc/{machine.pid}/smaps").read_text()
+    pattern = r"/memfd:boxlite-ram.*?ShmemPmdMapped: +(\d+) kB"
+    (huge,) = re.findall(pattern, maps, re.DOTALL)
+    assert (int(huge) >= 8 * 1024) == ("accel=kvm" in machine.command)
+
+
+@pytest.mark.kvm
 def test_a_clones_clock_is_right(engine: Docker, built: Template) -> None:
     with restored(engine) as container:
         closest = (float("inf"), 0.0)

@@ -134,10 +134,11 @@ fn memory(config: &MachineConfig, line: &mut Line) {
         "-object",
         match config.start {
             Start::Boot => format!("memory-backend-memfd,id=ram,size={size}M,share=on"),
-            // What is left out of a saved state is memory that is shared and has a name (`x-ignore-shared`).
+            // What is left out of a saved state is memory that is shared and has a name (`x-ignore-shared`). Huge pages
+            // are mapped as such only where the address is a multiple of their size.
             Start::BootToSave(_) | Start::Restore(_) => {
                 format!(
-                    "memory-backend-file,id=ram,size={size}M,share=on,mem-path=/proc/self/fd/{}",
+                    "memory-backend-file,id=ram,size={size}M,share=on,align=2M,mem-path=/proc/self/fd/{}",
                     fd::MEMORY
                 )
             }

@@ -33,7 +33,10 @@ use crate::{
     machine::{Accel, Machine, MachineConfig, MachineExit, Start},
     process::Process,
     socket,
-    template::{Copying, memory},
+    template::{
+        Copying,
+        memory::{self, Pages},
+    },
 };
 
 /// Console text quoted in errors, in bytes.
@@ -78,7 +81,7 @@ impl QemuMachine {
             inherited.push(FdMapping { parent_fd: share.socket, child_fd: fd::SHARE });
         }
         let mut copying = None;
-        if let Some(files) = files(config.start, config.memory_mib)? {
+        if let Some(files) = files(config.start, config.memory_mib, config.accel)? {
             inherited.push(FdMapping { parent_fd: files.memory, child_fd: fd::MEMORY });
             inherited.push(FdMapping { parent_fd: files.state, child_fd: fd::STATE });
             copying = files.copying;
@@ -163,7 +166,15 @@ struct Files {
     copying: Option<Copying>,
 }
 
-fn files(start: Start, memory_mib: u32) -> Result<Option<Files>, VmmError> {
+/// A page that an emulated guest touches first is a fault of QEMU's alone, and no exit.
+fn pages(accel: Accel) -> Pages {
+    match accel {
+        Accel::Kvm => Pages::Huge,
+        Accel::Tcg => Pages::Small,
+    }
+}
+
+fn files(start: Start, memory_mib: u32, accel: Accel) -> Result<Option<Files>, VmmError> {
     let host = |source| VmmError::Host { action: "make the machine's memory", source };
     match start {
         Start::Boot => Ok(None),
@@ -173,7 +184,7 @@ fn files(start: Start, memory_mib: u32) -> Result<Option<Files>, VmmError> {
         }
         Start::Restore(image) => {
             let memory = memory::anonymous(u64::from(memory_mib) << 20).map_err(host)?;
-            let copying = Copying::begin(image.memory, memory.try_clone().map_err(host)?)?;
+            let copying = Copying::begin(image.memory, memory.try_clone().map_err(host)?, pages(accel))?;
             let state = reopened(&image.state, OFlags::RDONLY).map_err(host)?;
             Ok(Some(Files { memory: memory.into(), state, copying: Some(copying) }))
         }

@@ -5,7 +5,7 @@ use std::{fs::File, io, thread};
 
 use tokio::sync::oneshot;
 
-use super::memory::{self, MemoryError};
+use super::memory::{self, MemoryError, Pages};
 use crate::error::VmmError;
 
 /// A copy under way.
@@ -16,13 +16,13 @@ pub(crate) struct Copying {
 
 impl Copying {
     /// Begins to copy. The thread ends by itself, also when nobody waits for it.
-    pub(crate) fn begin(saved: File, into: File) -> Result<Self, VmmError> {
+    pub(crate) fn begin(saved: File, into: File, pages: Pages) -> Result<Self, VmmError> {
         let (tell, done) = oneshot::channel();
         thread::Builder::new()
             .name("memory".to_owned())
             .spawn(move || {
                 // Nobody is told when the machine was given up meanwhile.
-                let _ = tell.send(memory::unpack(&saved, &into));
+                let _ = tell.send(memory::unpack(&saved, &into, pages));
             })
             .map_err(|source| VmmError::Host { action: "start the thread that copies memory", source })?;
         Ok(Self { done })

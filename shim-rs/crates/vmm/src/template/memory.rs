@@ -15,6 +15,8 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{MemfdFlags, memfd_create};
 use xxhash_rust::xxh3::Xxh3Default;
 
+mod huge;
+
 /// Size of a page; the unit of what is kept.
 const PAGE: usize = 4096;
 const PAGE_BYTES: u64 = PAGE as u64;
@@ -103,16 +105,28 @@ pub fn pack(memory: &File, into: &mut File) -> io::Result<u64> {
     Ok(extents.iter().map(|extent| extent.length).sum())
 }
 
+/// What a machine's memory is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pages {
+    /// Pages of 4 KiB, and none that nothing was kept of.
+    Small,
+    /// Huge ones where most is kept, as far as the host has them: see [`huge`].
+    Huge,
+}
+
 /// Fills `memory`, which is all zeros, with what [`pack`] wrote to `from`.
 ///
 /// # Errors
 /// Damaged or of another size. What is in `memory` then must not be used.
-pub fn unpack(mut from: &File, memory: &File) -> Result<(), MemoryError> {
+pub fn unpack(mut from: &File, memory: &File, pages: Pages) -> Result<(), MemoryError> {
     let wanted = memory.metadata()?.len();
     let total = from.seek(SeekFrom::End(0))?;
     from.rewind()?;
     let mut input = SummedReader { file: from, sum: Xxh3Default::new() };
     let extents = header(&mut input, wanted, total)?;
+    if pages == Pages::Huge {
+        huge::prepare(memory, wanted, &extents);
+    }
     let mut buffer = vec![0; CHUNK];
     for extent in &extents {
         let mut at = extent.offset;

@@ -32,7 +32,7 @@ fn unpacked(packed: &[u8]) -> Result<File, MemoryError> {
     let mut file = tempfile::tempfile().expect("file");
     file.write_all(packed).expect("written");
     let memory = anonymous(SIZE).expect("memory");
-    unpack(&file, &memory).map(|()| memory)
+    unpack(&file, &memory, Pages::Huge).map(|()| memory)
 }
 
 #[test]
@@ -41,6 +41,22 @@ fn what_was_packed_comes_back() {
     let expected = HEAD + 4 * ENTRY + 5 * PAGE + SUM;
     assert_eq!(file.len(), expected, "four runs of five pages");
     assert!(bytes(&unpacked(&file).expect("unpacked")) == bytes(&memory()));
+}
+
+#[test]
+fn memory_of_huge_pages_is_the_same_memory() {
+    let memory = anonymous(SIZE).expect("memory");
+    for page in (0..SIZE / PAGE_BYTES).filter(|page| page % 3 != 0) {
+        let byte = u8::try_from(page % 251).expect("small") + 1;
+        memory.write_all_at(&[byte; PAGE], page * PAGE_BYTES).expect("written");
+    }
+    let mut file = tempfile::tempfile().expect("file");
+    pack(&memory, &mut file).expect("packed");
+    for pages in [Pages::Small, Pages::Huge] {
+        let copy = anonymous(SIZE).expect("memory");
+        unpack(&file, &copy, pages).expect("unpacked");
+        assert!(bytes(&copy) == bytes(&memory), "{pages:?}");
+    }
 }
 
 #[test]
