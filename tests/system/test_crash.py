@@ -79,6 +79,22 @@ def test_a_killed_file_server_ends_the_container(docker: Docker, pair: Pair) -> 
         leftovers.none_left(pair, SOON)
 
 
+def test_a_machine_that_ends_by_itself_is_not_said_to_lack_files(
+    docker: Docker, pair: Pair
+) -> None:
+    log = pair.directory / "containerd.log"
+    with docker.container("--volume", "/srv/volume") as container:
+        start = log.stat().st_size
+        # QEMU then lets go of all that it has before it ends, as after a guest's own end.
+        of(pair, container, "qemu").signal(signal.SIGTERM)
+        assert ended(docker, container) == 137
+        text = log.read_bytes()[start:].decode(errors="replace")
+    errors = [line for line in text.splitlines() if " ERROR " in line]
+    assert any("the machine ended" in line for line in errors), errors
+    assert not any("file server" in line for line in errors), errors
+    leftovers.none_left(pair, SOON)
+
+
 def test_a_hung_machine_is_listed_and_killed(docker: Docker, pair: Pair) -> None:
     with docker.container() as container:
         machine = Process(docker.state(container)["Pid"], "")

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use boxlite_protocol::mux::Incoming;
-use boxlite_vmm::{Machine, MachineExit, Process};
+use boxlite_vmm::{Machine, MachineExit, Process, ProcessExit};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::launch::{self, Machinery};
@@ -209,16 +209,22 @@ async fn over(id: &str, machine: &dyn Machine, virtiofsd: Option<&Process>, gues
 /// nobody answers in it.
 async fn useless(machine: &dyn Machine, virtiofsd: Option<&Process>, guest: &Guest) -> String {
     tokio::select! {
-        why = files_gone(virtiofsd) => why,
+        why = files_gone(machine, virtiofsd) => why,
         () = channel_gone(machine, guest) => "its guest has closed the channel".to_owned(),
     }
 }
 
-/// Resolves with the reason when the share is not served any more.
-async fn files_gone(virtiofsd: Option<&Process>) -> String {
+/// Resolves with the reason when the share is not served any more. A machine that ends lets go of its file server before
+/// it has ended, and that server ends well: this is not meant.
+async fn files_gone(machine: &dyn Machine, virtiofsd: Option<&Process>) -> String {
     let Some(virtiofsd) = virtiofsd else { return std::future::pending().await };
     tokio::select! {
-        exit = virtiofsd.exited() => format!("its file server ended: {exit}: {}", virtiofsd.stderr()),
+        exit = virtiofsd.exited() => {
+            if exit == ProcessExit::Code(0) && ended_too(machine).await.is_some() {
+                return std::future::pending().await;
+            }
+            format!("its file server ended: {exit}: {}", virtiofsd.stderr())
+        }
         () = virtiofsd.panicked() => format!("its file server panicked: {}", virtiofsd.stderr()),
     }
 }
