@@ -20,9 +20,9 @@ SECONDS = 10
 WINDOWS = 2
 #: Seconds for all of it, on a busy host.
 LIMIT = 200
-#: Timer interrupts of all CPUs in as long, at most: two a second. A kernel with its
-#: own settings takes 40 to 50, ours less than 10.
-MOST = 20
+#: Timer interrupts of all CPUs in as long, at most. A kernel with its own settings
+#: takes 40 to 50, ours 7 to 21 in its first minute and 3 later.
+MOST = 30
 
 pytestmark = [pytest.mark.boxlite_only, pytest.mark.timeout(LIMIT + 60)]
 
@@ -32,7 +32,7 @@ def timers(line: str) -> int:
     return sum(int(word) for word in line.split() if word.isdecimal())
 
 
-def test_an_idle_guest_is_woken_twice_a_second_at_most(docker: Docker) -> None:
+def test_an_idle_guest_is_hardly_ever_woken(docker: Docker) -> None:
     # Nothing but the shell itself: each new process would take timers of its own.
     script = (
         "mkfifo /wait; exec 3<>/wait; "
