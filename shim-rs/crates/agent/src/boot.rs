@@ -7,6 +7,7 @@
 use std::fs;
 use std::os::fd::OwnedFd;
 
+use boxlite_linux::setting;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::MountFlags;
@@ -110,13 +111,11 @@ fn enable_controllers() -> Result<(), Fault> {
 /// Lets an idle guest sleep: each wake-up costs the host. A container that may write these settings can have others.
 fn slow_down() -> Result<(), Fault> {
     for (path, value) in SLOWED {
-        match rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(setting) => rustix::io::write(&setting, value.as_bytes()).map(drop),
+        match setting::write(path, value.as_bytes()) {
             // A kernel of other options, which a user may bring, need not have it.
-            Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(error),
+            Err(Errno::NOENT) => {}
+            written => written.trying(|| format!("write {path}"))?,
         }
-        .trying(|| format!("write {path}"))?;
     }
     Ok(())
 }

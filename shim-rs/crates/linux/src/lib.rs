@@ -7,6 +7,7 @@
 //! - [`netlink`]: rtnetlink's messages as bytes, and the socket they go through
 //! - [`process`]: another process's state and start time, and its pidfd
 //! - [`root`]: paths resolved inside a root, whatever links lie in it
+//! - [`setting`]: one value of the kernel's
 //! - [`text`]: what others wrote, without control characters
 
 pub mod bpf;
@@ -15,4 +16,5 @@ pub mod mount;
 pub mod netlink;
 pub mod process;
 pub mod root;
+pub mod setting;
 pub mod text;

@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use boxlite_linux::mount::{attach, clone_tree, is_directory};
+use boxlite_linux::setting;
 use boxlite_protocol::plan::Sysctl;
 use rustix::fs::{FileType, Mode, OFlags, major, minor};
 use rustix::io::Errno;
@@ -26,11 +27,7 @@ pub(crate) fn sysctl(sysctl: &Sysctl, keep_network: bool) -> Result<(), Fault> {
         return Err(Fault::refused(format!("sysctl {:?}: not a name", sysctl.path)));
     }
     let path = format!("/proc/sys/{}", sysctl.path);
-    let write = || {
-        let file = rustix::fs::open(path.as_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-        rustix::io::write(&file, sysctl.value.as_bytes())
-    };
-    write().map(drop).trying(|| format!("open {path}"))
+    setting::write(path.as_str(), sysctl.value.as_bytes()).trying(|| format!("open {path}"))
 }
 
 /// Hides each path that exists: a file behind /dev/null, a directory behind an empty read-only one.
