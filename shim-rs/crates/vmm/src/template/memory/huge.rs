@@ -14,12 +14,11 @@ use std::{collections::BTreeMap, fs::File, io, ops::Range, ptr};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-use super::Extent;
+use super::{Extent, PAGE_BYTES};
 
 /// Size of a huge page on every processor that machines run on.
 const PAGE: usize = 2 << 20;
 const HUGE: u64 = PAGE as u64;
-const SMALL: u64 = 4096;
 
 /// Bytes of a huge page that must be kept for it to be one.
 const WORTH: u64 = HUGE / 2;
@@ -115,7 +114,7 @@ impl View {
     /// Linux 6.1 asks that a huge page to be has a page, and that this page is mapped here.
     fn collapse(&self, range: &Range<u64>) -> io::Result<()> {
         for at in range.clone().step_by(PAGE) {
-            self.advise(at, SMALL, libc::MADV_POPULATE_WRITE)?;
+            self.advise(at, PAGE_BYTES, libc::MADV_POPULATE_WRITE)?;
         }
         self.advise(range.start, range.end - range.start, libc::MADV_COLLAPSE)
     }
@@ -159,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_by_half_is_huge() {
-        let (page, half) = (4096, HUGE / 2);
+        let (page, half) = (PAGE_BYTES, HUGE / 2);
         assert!(chosen(&[], SIZE).is_empty());
         assert!(chosen(&[extent(0, half - page), extent(HUGE, half - page)], SIZE).is_empty());
         assert!(chosen(&[extent(half + page, half + page)], SIZE).is_empty(), "as long as half, and in two");
@@ -200,7 +199,7 @@ mod tests {
     #[test]
     fn what_is_prepared_is_still_empty() {
         let memory = anonymous(SIZE).expect("memory");
-        prepare(&memory, SIZE, &[extent(HUGE, 2 * HUGE), extent(6 * HUGE, 4096)]);
+        prepare(&memory, SIZE, &[extent(HUGE, 2 * HUGE), extent(6 * HUGE, PAGE_BYTES)]);
         let mut bytes = vec![1; usize::try_from(SIZE).expect("small")];
         memory.read_exact_at(&mut bytes, 0).expect("read");
         assert!(bytes.iter().all(|byte| *byte == 0));
