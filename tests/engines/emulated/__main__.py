@@ -13,7 +13,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from boxlite_runtime.errors import BoxliteError
 from tests.engines.emulated import fit, host, kernel
 from tests.engines.emulated.ending import Ending, Kind
 from tests.engines.programs import Unavailable
@@ -71,8 +70,4 @@ def exit_code(ended: Ending) -> int:
 
 
 if __name__ == "__main__":
-    host.end_on_sigterm()
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except BoxliteError as error:
-        sys.exit(f"{error.message}\n{error.hint or ''}")
+    host.program(main)

@@ -23,7 +23,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from os import fspath
 from pathlib import Path
+from typing import NoReturn
 
+from boxlite_runtime.errors import BoxliteError
 from tests.engines import command, settings
 from tests.engines.command import Word
 from tests.engines.emulated import ending, fit, initrd, qemu
@@ -203,9 +205,16 @@ def show(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def end_on_sigterm() -> None:
-    """Have SIGTERM end this process as Ctrl-C does: with what it has started."""
+def program(main: Callable[[list[str]], int]) -> NoReturn:
+    """Run ``main`` as this process's program, and end with its exit code.
+
+    SIGTERM ends it as Ctrl-C does: with what it has started.
+    """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except BoxliteError as error:
+        sys.exit(f"{error.message}\n{error.hint or ''}")
 
 
 def _text(path: Path) -> str:

@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boxlite_runtime.errors import BoxliteError
 from boxlite_runtime.paths import host_layout
 from tests.engines import command
 from tests.engines.command import Word
@@ -165,8 +164,4 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    host.end_on_sigterm()
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except BoxliteError as error:
-        sys.exit(f"{error.message}\n{error.hint or ''}")
+    host.program(main)
