@@ -31,8 +31,10 @@ finish() {
     unset "step_pid[$name]"
     if ((code)); then
         echo "failed: ${step_title[$name]}; from $logs/$name.log:" >&2
-        # cargo test goes on after a failure, so its end does not tell.
-        grep -E -A 2 "^test .* FAILED|panicked at" "$logs/$name.log" | head -n 40 | sed 's/^/  | /' >&2
+        # cargo test goes on after a failure, so its end does not tell; nor does
+        # that of a part with several runs of pytest.
+        grep -E -A 2 "^test .* FAILED|panicked at|^(FAILED|ERROR|E  ) " "$logs/$name.log" |
+            cut -c -300 | head -n 60 | sed 's/^/  | /' >&2
         echo "its end:" >&2
         tail -n 20 "$logs/$name.log" | sed 's/^/  | /' >&2
     else
