@@ -79,10 +79,9 @@ def found(mounts: str) -> Path:
         _, point, kind, *_ = line.split()
         if kind == "tracefs":
             return Path(point)
-    raise BoxliteError(
+    raise _unfit(
         "the kernel's tracing is not mounted",
-        hint="mount -t tracefs tracefs /sys/kernel/tracing",
-        exit_code=ExitCode.HOST_UNFIT,
+        "mount -t tracefs tracefs /sys/kernel/tracing",
     )
 
 
