@@ -56,6 +56,7 @@ def main(words: list[str]) -> int:
             console=console,
             output=host.show,
             memory_mib=asked.memory,
+            cpus=asked.cpus,
         )
     return exit_code(ended)
 

@@ -77,6 +77,7 @@ def run(
     console: Path,
     output: Callable[[bytes], object],
     memory_mib: int = MEMORY_MIB,
+    cpus: int = qemu.CPUS,
 ) -> Ending:
     """Boot a host for ``job``, hand its output on as it comes; return how it ended."""
     with tempfile.TemporaryDirectory(prefix="emulated-") as name:
@@ -92,6 +93,7 @@ def run(
             console=console,
             handed=handed,
             memory_mib=memory_mib,
+            cpus=cpus,
             writable=job.writable,
         )
         said = directory / "qemu"
@@ -196,6 +198,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory", type=int, default=MEMORY_MIB, metavar="MIB",
         help="its memory (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cpus", type=int, default=qemu.CPUS, metavar="COUNT",
+        help="its processors; with more than one, machines end now and then"
+        " (default: %(default)s)",
     )  # fmt: skip
 
 

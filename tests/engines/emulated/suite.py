@@ -67,7 +67,7 @@ def main(words: list[str]) -> int:
         return without(str(reason_given))
     asked.logs.mkdir(parents=True, exist_ok=True)
     plan = Plan(asked.marker, divided(collected(asked.marker), MOST), asked.logs)
-    return run(plan, lambda job, console: boot(found, job, console, asked.memory))
+    return run(plan, lambda job, console: boot(found, job, console, asked))
 
 
 def without(reason: str) -> int:
@@ -145,10 +145,17 @@ def job_of(marker: str, modules: Sequence[str]) -> host.Job:
     )
 
 
-def boot(found: Kernel, job: host.Job, console: Path, memory_mib: int) -> Ending:
-    """Run one job on one host."""
+def boot(
+    found: Kernel, job: host.Job, console: Path, asked: argparse.Namespace
+) -> Ending:
+    """Run one job on one host of the size that was asked for."""
     return host.run(
-        found, job, console=console, output=host.show, memory_mib=memory_mib
+        found,
+        job,
+        console=console,
+        output=host.show,
+        memory_mib=asked.memory,
+        cpus=asked.cpus,
     )
 
 
