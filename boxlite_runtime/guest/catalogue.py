@@ -6,7 +6,7 @@ say. Does not own: the fragments' lines (``fragments``), the initrd's content
 (``initrd``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,16 @@ from boxlite_runtime.errors import BoxliteError
 
 @dataclass(frozen=True)
 class Source:
-    """Where a kernel's source comes from: a package's archive, or an address."""
+    """Where a kernel's source comes from: a package's archive, or an address.
+
+    ``patches`` are applied to it in this order, after the architecture's.
+    """
 
     package: str | None = None
     archive: Path | None = None
     url: str | None = None
     sha256: str | None = None
+    patches: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,11 @@ class Catalogue:
         )
         return [self.root / "fragments" / f"{name}.config" for name in names]
 
+    def patches(self, selection: Selection) -> tuple[Path, ...]:
+        """Return the patches of a selection, in their order."""
+        architecture = self.architectures[selection.architecture]
+        return architecture.patches + self.versions[selection.version].patches
+
     def resolved_path(self, selection: Selection) -> Path:
         """Return the file in the tree that records what a selection becomes."""
         return self.root / "resolved" / f"{selection.name}.config"
@@ -165,23 +174,31 @@ def check_keys(
 
 
 def _source(entry: Mapping[str, Any], where: Path) -> Source:
-    check_keys(entry, where, required={"source"})
+    check_keys(entry, where, required={"source"}, optional=frozenset({"patches"}))
     source = entry["source"]
+    patches = _patches(entry.get("patches", []), where)
     if "url" in source:
         check_keys(source, where, required={"url", "sha256"})
-        return Source(url=str(source["url"]), sha256=str(source["sha256"]))
+        return Source(
+            url=str(source["url"]), sha256=str(source["sha256"]), patches=patches
+        )
     check_keys(source, where, required={"package", "archive"})
-    return Source(package=str(source["package"]), archive=Path(source["archive"]))
+    package, archive = str(source["package"]), Path(source["archive"])
+    return Source(package=package, archive=archive, patches=patches)
 
 
 def _architecture(entry: Mapping[str, Any], where: Path) -> Architecture:
     check_keys(entry, where, required={"make_arch", "image", "patches"})
-    directory = where.parent / "patches"
-    patches = tuple(directory / str(name) for name in entry["patches"])
+    patches = _patches(entry["patches"], where)
+    return Architecture(str(entry["make_arch"]), str(entry["image"]), patches)
+
+
+def _patches(names: Sequence[Any], where: Path) -> tuple[Path, ...]:
+    patches = tuple(where.parent / "patches" / str(name) for name in names)
     for patch in patches:
         if not patch.is_file():
             raise BoxliteError(f"{where}: there is no patch {patch}")
-    return Architecture(str(entry["make_arch"]), str(entry["image"]), patches)
+    return patches
 
 
 def _profiles(entries: Mapping[str, Any], where: Path) -> dict[str, Profile]:

@@ -135,7 +135,7 @@ def _original(
     catalogue: Catalogue, selection: Selection, where: Path
 ) -> source.Original:
     archive, sha256 = source.locate(catalogue.versions[selection.version], where)
-    patches = catalogue.architectures[selection.architecture].patches
+    patches = catalogue.patches(selection)
     return source.Original(archive, sha256, patches)
 
 

@@ -52,7 +52,9 @@ def test_every_fragment_belongs_to_a_profile(declared: Catalogue) -> None:
 
 
 def test_every_patch_is_applied_to_an_architecture(declared: Catalogue) -> None:
-    used = {path for entry in declared.architectures.values() for path in entry.patches}
+    used = {
+        path for chosen in declared.selections() for path in declared.patches(chosen)
+    }
 
     assert set((declared.root / "patches").iterdir()) == used
 
