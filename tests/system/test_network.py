@@ -281,26 +281,29 @@ def test_a_connection_outlives_a_network_attached_beside_it(
     assert both.same(scenario) == b"not a program\n" * 2
 
 
-def test_a_card_that_was_given_up_is_as_new_for_the_next_network(both: Both) -> None:
-    # A machine has two cards: the third network waits until the second is left.
-    names = ("first", "second", "third")
+def test_a_place_that_was_given_up_is_as_new_for_the_next_network(both: Both) -> None:
+    # The second and the third share a card, and the fourth takes the second's place.
+    names = ("first", "second", "third", "fourth")
     docker = both.reference
     for number, name in enumerate(names):
         subnet = f"10.211.{20 + number}.0/24"
         docker("network", "create", "--subnet", subnet, name).ok()
+
+    wanted = ["10.211.20", "10.211.22", "10.211.23"]
 
     def scenario(docker: Docker) -> list[str]:
         def left() -> list[str]:
             script = "ip -o -4 addr | awk '/eth/ {print $2, $4}'"
             lines = docker.exec(container, "sh", "-c", script).ok().lines
             subnets = [line.split()[1].rpartition(".")[0] for line in lines]
-            return lines if sorted(subnets) == ["10.211.20", "10.211.22"] else []
+            return lines if sorted(subnets) == wanted else []
 
         with docker.container("--network", "first") as container:
             for name in names[1:]:
+                if name == "fourth":
+                    docker("network", "disconnect", "second", container).ok()
                 docker("network", "connect", name, container).ok()
-            docker("network", "disconnect", "second", container).ok()
-            return until("the first and the third network", left)
+            return until("all networks but the second", left)
 
     try:
         both.same(scenario)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Programs for the kernel's two machines, as bytes: eight for each instruction. Pure.
 //!
-//! [`classic`] is what seccomp runs, [`extended`] what a cgroup does. Codes are those of linux/bpf_common.h and
+//! [`classic`] is what seccomp runs, [`extended`] what a cgroup and a network device do. Codes are those of linux/bpf_common.h and
 //! linux/bpf.h, numbers in the host's byte order, which is the guest's. What a program decides is its caller's affair.
 
 /// An instruction of either machine.
@@ -68,6 +68,13 @@ pub mod extended {
     pub const JNE_IMM: u8 = 0x55;
     /// Jump over so many if the lower half is not equal.
     pub const JNE32_IMM: u8 = 0x56;
+    /// Load the half word at this offset from where the source points.
+    pub const LDX_MEM_H: u8 = 0x69;
+    /// Load the half word at this offset of a packet whose context is in register 6 into register 0, turned to the host's
+    /// byte order. Past the packet's end the program ends with 0.
+    pub const LD_H_ABS: u8 = 0x28;
+    /// Call the kernel's function of this number (`BPF_FUNC_*`): arguments from register 1 on, the answer in register 0.
+    pub const CALL: u8 = 0x85;
     /// End with what register 0 holds.
     pub const EXIT: u8 = 0x95;
 

@@ -2,6 +2,7 @@
 //! What a network namespace looks like, as far as a guest has to repeat it. Plain data.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU8;
 
 /// The links, routes and neighbours a guest takes over.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +32,15 @@ pub struct Link {
     pub ipv6: bool,
     /// Without those a guest's kernel gives itself: the IPv6 link-local address made from the MAC, and autoconfigured ones.
     pub addresses: Vec<Address>,
+}
+
+/// How a link's frames reach the machine: by which of its taps, and how they are told from those of other links there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lane {
+    /// The tap's number.
+    pub tap: u32,
+    /// The VLAN tag that the link's frames bear on the tap; none where the tap is the link's alone.
+    pub tag: Option<NonZeroU8>,
 }
 
 /// An address of a link.

@@ -10,10 +10,11 @@
 //!
 //! Order of calls:
 //! 1. [`Namespace::create`] or [`Namespace::open`]
-//! 2. [`open_tap`] for each NIC the machine has room for; the descriptors go to the VMM
+//! 2. [`open_tap`] for each card of the machine; the descriptors go to the VMM
 //! 3. a thread calls [`Namespace::enter`] and starts the VMM, so that `/proc/<vmm>/ns/net` is the container's
 //! 4. the engine builds its network
-//! 5. [`scan`], once; then [`redirect`] for each link found, and [`let_answers_in`] where an engine's resolver was
+//! 5. [`scan`], once; then [`redirect`] for each link found by its [`Lane`], and [`let_answers_in`] where an engine's
+//!    resolver was
 //! 6. [`Changes`] tells when to scan again: an engine may attach networks to a container that runs
 //!
 //! Nothing has to be undone: a tap goes with its descriptors or with a namespace of ours, and that with its last user.
@@ -28,10 +29,11 @@ mod resolver;
 mod scan;
 mod sys;
 mod tap;
+mod trunk;
 
 pub use changes::Changes;
 pub use error::NetError;
-pub use layout::{Address, Layout, Link, Neighbor, Route};
+pub use layout::{Address, Lane, Layout, Link, Neighbor, Route};
 pub use namespace::Namespace;
 pub use redirect::redirect;
 pub use resolver::let_answers_in;

@@ -11,13 +11,14 @@
 use rustix::io::Errno;
 
 use crate::error::NetError;
-use crate::layout::Link;
+use crate::layout::{Lane, Link};
 use crate::namespace::Namespace;
 use crate::netlink::{
     IFF_UP, IFLA_IFNAME, IFLA_MTU, Message, NLM_F_CREATE, NLM_F_EXCL, RTM_GETLINK, RTM_NEWLINK, Socket,
     link_header, number,
 };
 use crate::tap::tap_name;
+use crate::trunk;
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
@@ -25,7 +26,7 @@ pub(crate) const RTM_NEWTFILTER: u16 = 44;
 /// `TC_H_INGRESS` as a parent, and the one handle an ingress qdisc has; linux/pkt_sched.h.
 const INGRESS_PARENT: u32 = 0xffff_fff1;
 const INGRESS_HANDLE: u32 = 0xffff_0000;
-const ETH_P_ALL: u16 = 3;
+pub(crate) const ETH_P_ALL: u16 = 3;
 pub(crate) const TCA_KIND: u16 = 1;
 pub(crate) const TCA_OPTIONS: u16 = 2;
 const TCA_MATCHALL_ACT: u16 = 2;
@@ -40,7 +41,7 @@ const TCA_EGRESS_MIRROR: u32 = 2;
 const TC_ACT_OK: u32 = 0;
 const TC_ACT_STOLEN: u32 = 4;
 /// After the exceptions ([`crate::resolver`]).
-const LAST_PRIORITY: u16 = 8;
+pub(crate) const LAST_PRIORITY: u16 = 8;
 
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +65,18 @@ enum Classifier {
 const CLEARING: usize = 2;
 const WHAT: &str = "redirect frames between a link and a tap";
 
-/// Joins `link` and tap `tap_index` of the namespace, gives the tap the link's MTU, and brings it up.
+/// Joins `link` and its lane's tap in the namespace, and brings the tap up.
 ///
 /// An ingress qdisc already on the link is replaced: it is what an earlier machine in this namespace left.
-pub fn redirect(ns: &Namespace, link: &Link, tap_index: u32) -> Result<(), NetError> {
+pub fn redirect(ns: &Namespace, link: &Link, lane: Lane) -> Result<(), NetError> {
+    match lane.tag {
+        None => join(ns, link, lane.tap),
+        Some(tag) => trunk::join(ns, link, lane.tap, tag),
+    }
+}
+
+/// Joins a link and a tap that are each other's alone; the tap gets the link's MTU.
+fn join(ns: &Namespace, link: &Link, tap_index: u32) -> Result<(), NetError> {
     ns.run(|| {
         let mut socket = Socket::open()?;
         let tap = index_of(&mut socket, &tap_name(tap_index))?;
@@ -103,8 +112,8 @@ pub(crate) fn index_of(socket: &mut Socket, name: &str) -> Result<u32, NetError>
 /// All it takes but bringing the tap up: clear both, an ingress qdisc and a filter on both, and the tap's MTU.
 fn joining(link: &Link, tap: u32, classifier: Classifier) -> Vec<Message> {
     vec![
-        Message::new(RTM_DELQDISC, 0, &tc_header(link.index, INGRESS_HANDLE, INGRESS_PARENT, 0)),
-        Message::new(RTM_DELQDISC, 0, &tc_header(tap, INGRESS_HANDLE, INGRESS_PARENT, 0)),
+        clearing(link.index),
+        clearing(tap),
         ingress(link.index),
         ingress(tap),
         filter(link.index, tap, classifier),
@@ -113,15 +122,20 @@ fn joining(link: &Link, tap: u32, classifier: Classifier) -> Vec<Message> {
     ]
 }
 
+/// Takes a device's ingress qdisc away, and every filter with it.
+pub(crate) fn clearing(device: u32) -> Message {
+    Message::new(RTM_DELQDISC, 0, &tc_header(device, INGRESS_HANDLE, INGRESS_PARENT, 0))
+}
+
 /// An ingress qdisc on a device.
-fn ingress(device: u32) -> Message {
+pub(crate) fn ingress(device: u32) -> Message {
     let header = tc_header(device, INGRESS_HANDLE, INGRESS_PARENT, 0);
     Message::new(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &header).text(TCA_KIND, "ingress")
 }
 
 /// A filter that takes every frame coming in on `from` and sends it out by `to`.
 fn filter(from: u32, to: u32, classifier: Classifier) -> Message {
-    let header = tc_filter_header(from, LAST_PRIORITY, ETH_P_ALL);
+    let header = tc_filter_header(from, 0, LAST_PRIORITY, ETH_P_ALL);
     let message = Message::new(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &header);
     match classifier {
         Classifier::Matchall => message.text(TCA_KIND, "matchall").nest(TCA_OPTIONS, |options| {
@@ -155,10 +169,11 @@ pub(crate) fn mirred_action(actions: Message, mirred: Mirred, to: u32) -> Messag
     })
 }
 
-/// `struct tcmsg` for a filter on frames coming in on a device; of several priorities the lowest decides first.
-pub(crate) fn tc_filter_header(device: u32, priority: u16, protocol: u16) -> Vec<u8> {
+/// `struct tcmsg` for a filter on frames coming in on a device; of several priorities the lowest decides first. Number 0
+/// is the next that is free.
+pub(crate) fn tc_filter_header(device: u32, number: u32, priority: u16, protocol: u16) -> Vec<u8> {
     let info = u32::from(priority) << 16 | u32::from(protocol.to_be());
-    tc_header(device, 0, INGRESS_HANDLE, info)
+    tc_header(device, number, INGRESS_HANDLE, info)
 }
 
 /// `struct tcmsg` for a device.

@@ -17,7 +17,7 @@ use std::net::Ipv4Addr;
 use rustix::io::Errno;
 
 use crate::error::NetError;
-use crate::layout::Link;
+use crate::layout::{Lane, Link};
 use crate::namespace::Namespace;
 use crate::netlink::{Message, NLM_F_CREATE, NLM_F_EXCL, Socket};
 use crate::redirect::{
@@ -25,6 +25,7 @@ use crate::redirect::{
     mirred_action, tc_filter_header,
 };
 use crate::tap::tap_name;
+use crate::trunk;
 
 /// Where Docker's resolver is, whatever the network (moby, libnetwork/sandbox_dns_unix.go).
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -61,17 +62,27 @@ fn listens(sockets: &str) -> bool {
     sockets.lines().skip(1).any(local)
 }
 
-/// Lets answers to the namespace's own questions through on `link`, which was joined to tap `tap_index` before.
+/// Lets answers to the namespace's own questions through on `link`, which was joined to its lane's tap before.
 ///
 /// # Errors
 /// What the kernel lacks or refuses. Names of the network itself are answered all the same.
-pub fn let_answers_in(ns: &Namespace, link: &Link, tap_index: u32) -> Result<(), NetError> {
+pub fn let_answers_in(ns: &Namespace, link: &Link, lane: Lane) -> Result<(), NetError> {
     ns.run(|| {
         let range = format!("{PORT_MASK} {}", u16::MAX);
         fs::write(PORT_RANGE, range).map_err(|error| NetError::from_io(WHAT, error))?;
         let mut socket = Socket::open()?;
-        let tap = index_of(&mut socket, &tap_name(tap_index))?;
-        for answer in socket.batch(WHAT, &exceptions(link.index, tap))? {
+        let tap = index_of(&mut socket, &tap_name(lane.tap))?;
+        let mut messages = answers(link.index);
+        let program =
+            lane.tag.map(|tag| trunk::load(&trunk::program::copy_arp_replies(tag, tap))).transpose()?;
+        messages.push(match &program {
+            None => filter(link.index, ARP_PRIORITY, ETH_P_ARP, &ARP_REPLY, Some(tap)),
+            Some(program) => {
+                let header = tc_filter_header(link.index, 0, ARP_PRIORITY, ETH_P_ARP);
+                trunk::filter_on(&header, NLM_F_EXCL, program)
+            }
+        });
+        for answer in socket.batch(WHAT, &messages)? {
             match answer {
                 Ok(_) => {}
                 Err(errno @ (Errno::NOENT | Errno::OPNOTSUPP)) => {
@@ -115,17 +126,16 @@ fn answer_keys(protocol: u8) -> [Key; 4] {
 /// An ARP reply for IPv4 over Ethernet.
 const ARP_REPLY: [Key; 1] = [Key { mask: 0x0000_ffff, value: 2, offset: 4 }];
 
-fn exceptions(link: u32, tap: u32) -> Vec<Message> {
+fn answers(link: u32) -> Vec<Message> {
     vec![
         filter(link, IP_PRIORITY, ETH_P_IP, &answer_keys(UDP), None),
         filter(link, IP_PRIORITY, ETH_P_IP, &answer_keys(TCP), None),
-        filter(link, ARP_PRIORITY, ETH_P_ARP, &ARP_REPLY, Some(tap)),
     ]
 }
 
 /// A filter that hands what matches to the namespace's IP stack, and a copy to `copy_to`.
 fn filter(link: u32, priority: u16, protocol: u16, keys: &[Key], copy_to: Option<u32>) -> Message {
-    let header = tc_filter_header(link, priority, protocol);
+    let header = tc_filter_header(link, 0, priority, protocol);
     let message = Message::new(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &header);
     message.text(TCA_KIND, "u32").nest(TCA_OPTIONS, |options| {
         let options = options.bytes(TCA_U32_SEL, &selector(keys));

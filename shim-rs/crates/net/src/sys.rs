@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The system calls that have no safe wrapper: `unshare(CLONE_NEWNET)` and the ioctls of a tap. Nothing else.
+//! The system calls that have no safe wrapper: `unshare(CLONE_NEWNET)`, the ioctls of a tap, and bpf(2). Nothing else.
 #![allow(unsafe_code)]
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use boxlite_linux::bpf::Instruction;
 use rustix::io;
 use rustix::ioctl::{self, Opcode};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -47,6 +48,37 @@ pub(crate) fn attach_tap(tun: BorrowedFd<'_>, name: [u8; NAME_SIZE]) -> io::Resu
 pub(crate) fn keep_tap(tun: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: TUNSETPERSIST takes a number for an argument, which `IntegerSetter` passes; no memory is read or written.
     unsafe { ioctl::ioctl(tun, ioctl::IntegerSetter::<TUNSETPERSIST>::new_usize(1)) }
+}
+
+/// `union bpf_attr` as BPF_PROG_LOAD reads it, up to what is not zero.
+#[repr(C)]
+struct LoadProgram {
+    kind: u32,
+    instructions: u32,
+    program: u64,
+    license: u64,
+}
+
+/// Loads a program that looks at frames (BPF_PROG_TYPE_SCHED_CLS).
+pub(crate) fn load_classifier(program: &[Instruction]) -> std::io::Result<OwnedFd> {
+    const BPF_PROG_LOAD: libc::c_long = 5;
+    const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+    // The kernel wants them where a `struct bpf_insn` may lie.
+    let program: Vec<u64> = program.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect();
+    let load = LoadProgram {
+        kind: BPF_PROG_TYPE_SCHED_CLS,
+        instructions: u32::try_from(program.len()).map_err(|_| std::io::ErrorKind::InvalidInput)?,
+        program: program.as_ptr() as u64,
+        license: c"Apache-2.0".as_ptr() as u64,
+    };
+    // SAFETY: the kernel copies the program and the licence, both alive, and reads no more than the size says.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const load, size_of::<LoadProgram>()) };
+    match RawFd::try_from(fd) {
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 const _: () = assert!(size_of::<InterfaceRequest>() == 40);

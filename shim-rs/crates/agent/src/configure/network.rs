@@ -16,18 +16,18 @@ use boxlite_protocol::network::{Address, Interface, Neighbor, Network, Route};
 use libc::{IFA_F_NODAD, RTM_NEWADDR, RTM_NEWNEIGH, RTM_NEWROUTE, RTPROT_BOOT};
 use rustix::io::Errno;
 
-use super::link::{Device, rename};
+use super::link::{Device, Place, rename};
 use crate::error::{Fault, Trying};
 
 /// Addresses, routes and neighbours, on devices that are there.
 pub(super) fn apply(
     socket: &mut Socket,
     network: &Network,
-    devices: &mut BTreeMap<u32, Device>,
+    devices: &mut BTreeMap<Place, Device>,
 ) -> Result<(), Fault> {
     let mut indices = BTreeMap::from([("lo", LOOPBACK)]);
     for interface in &network.interfaces {
-        let device = devices.get_mut(&interface.nic).ok_or_else(|| {
+        let device = devices.get_mut(&Place::of(interface)).ok_or_else(|| {
             Fault::refused(format!("the machine has no NIC {} for {}", interface.nic, interface.name))
         })?;
         indices.insert(&interface.name, device.index);

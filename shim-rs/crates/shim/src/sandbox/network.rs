@@ -3,9 +3,12 @@
 //!
 //! [`join`] scans and redirects; `--network none` finds nothing and does nothing. An engine may attach networks to a
 //! container that runs, and take them away: [`follow`] joins again when the namespace says that something changed.
+//! Which link takes which card is [`lanes`]'s, what the guest is told of it [`describe`]'s.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+mod describe;
+mod lanes;
+
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use boxlite_net::{Changes, Layout, Namespace};
@@ -13,34 +16,33 @@ use boxlite_protocol::network;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use self::describe::describe;
+use self::lanes::{Lanes, assign};
 use super::Sandbox;
 use crate::error::TaskError;
-
-/// Which NIC each link has, by the link's index.
-type Nics = BTreeMap<u32, u32>;
 
 /// A network that is joined to the machine.
 #[derive(Debug, Clone)]
 pub(crate) struct Joined {
     /// What was found.
     layout: Layout,
-    nics: Nics,
+    lanes: Lanes,
 }
 
 impl Joined {
     /// For the guest.
     pub(crate) fn described(&self) -> network::Network {
-        describe(&self.layout, &self.nics)
+        describe(&self.layout, &self.lanes)
     }
 
-    /// Without the links that take over a NIC another one had `before`; none when no NIC changes hands. A guest that is
-    /// told this first lets go of that NIC, and of what was set on it.
+    /// Without the links that take over a lane another one had `before`; none when no lane changes hands. A guest that is
+    /// told this first lets go of that device, and of what was set on it.
     fn let_go(&self, before: &Self) -> Option<Self> {
         let taken_over = |index: &u32| {
-            let nic = self.nics.get(index);
-            !before.nics.contains_key(index) && before.nics.values().any(|had| Some(had) == nic)
+            let lane = self.lanes.get(index);
+            !before.lanes.contains_key(index) && before.lanes.values().any(|had| Some(had) == lane)
         };
-        if !self.nics.keys().any(taken_over) {
+        if !self.lanes.keys().any(taken_over) {
             return None;
         }
         let mut layout = self.layout.clone();
@@ -48,7 +50,7 @@ impl Joined {
         let kept: Vec<String> = layout.links.iter().map(|link| link.name.clone()).collect();
         layout.routes.retain(|route| route.link.is_empty() || kept.contains(&route.link));
         layout.neighbors.retain(|neighbor| kept.contains(&neighbor.link));
-        Some(Self { layout, nics: self.nics.clone() })
+        Some(Self { layout, lanes: self.lanes.clone() })
     }
 
     /// Where the engine answers for names.
@@ -57,10 +59,11 @@ impl Joined {
     }
 }
 
-/// Scans the namespace, and joins each link to a NIC that was not joined `before`. Blocking, milliseconds.
+/// Scans the namespace, and joins each link that was not joined `before` to one of the machine's cards. Blocking,
+/// milliseconds.
 pub(super) fn join(
     namespace: &Namespace,
-    room: u32,
+    cards: u32,
     before: Option<&Joined>,
 ) -> Result<Option<Joined>, TaskError> {
     let layout =
@@ -68,52 +71,26 @@ pub(super) fn join(
     if before.is_some_and(|before| before.layout == layout) {
         return Ok(None);
     }
-    let none = Nics::new();
-    let known = before.map_or(&none, |before| &before.nics);
-    let nics = assign(known, &layout, room)?;
+    let none = Lanes::new();
+    let known = before.map_or(&none, |before| &before.lanes);
+    let lanes = assign(known, &layout, cards)?;
     let had_resolver = before.is_some_and(|before| before.layout.resolver.is_some());
     for link in &layout.links {
-        let Some(&nic) = nics.get(&link.index) else { continue };
-        let new = known.get(&link.index) != Some(&nic);
+        let Some(&lane) = lanes.get(&link.index) else { continue };
+        let new = known.get(&link.index) != Some(&lane);
         if new {
-            boxlite_net::redirect(namespace, link, nic)
+            boxlite_net::redirect(namespace, link, lane)
                 .map_err(TaskError::network("redirecting the network"))?;
         }
         if layout.resolver.is_some() && (new || !had_resolver) {
             // Without it the names of the network itself are answered, which is most of what a resolver is for.
-            if let Err(error) = boxlite_net::let_answers_in(namespace, link, nic) {
+            if let Err(error) = boxlite_net::let_answers_in(namespace, link, lane) {
                 let error = crate::error::chain(&error);
                 tracing::warn!(error, link = link.name, "only names of the network will be answered");
             }
         }
     }
-    Ok(Some(Joined { layout, nics }))
-}
-
-/// Each link keeps the NIC it has; a new one gets the first that is free.
-fn assign(known: &Nics, layout: &Layout, room: u32) -> Result<Nics, TaskError> {
-    let wanted = layout.links.len();
-    if wanted > room as usize {
-        return Err(TaskError::Invalid {
-            what: format!(
-                "the container has {wanted} network interfaces and its machine room for {room}; \
-                 set machine.nics = {wanted} in /etc/boxlite/config.toml"
-            ),
-        });
-    }
-    let indices: Vec<u32> = layout.links.iter().map(|link| link.index).collect();
-    let mut nics: Nics = known
-        .iter()
-        .filter(|(index, _)| indices.contains(index))
-        .map(|(index, nic)| (*index, *nic))
-        .collect();
-    for index in indices {
-        if !nics.contains_key(&index) {
-            let free = (0..room).find(|nic| !nics.values().any(|taken| taken == nic));
-            nics.extend(free.map(|nic| (index, nic)));
-        }
-    }
-    Ok(nics)
+    Ok(Some(Joined { layout, lanes }))
 }
 
 /// Has the guest follow what the engine changes in the network, until the machine ends.
@@ -163,8 +140,8 @@ async fn rejoin_when_it_runs(sandbox: &Arc<Sandbox>, joined: &Joined) -> Option<
 }
 
 async fn rejoin(sandbox: &Arc<Sandbox>, joined: &Joined) -> Result<Option<Joined>, TaskError> {
-    let (namespace, room, before) = (sandbox.network.clone(), sandbox.nics, joined.clone());
-    let joining = tokio::task::spawn_blocking(move || join(&namespace, room, Some(&before)));
+    let (namespace, cards, before) = (sandbox.network.clone(), sandbox.nics, joined.clone());
+    let joining = tokio::task::spawn_blocking(move || join(&namespace, cards, Some(&before)));
     let Some(now) = joining.await.map_err(TaskError::network("the network thread"))?? else {
         return Ok(None);
     };
@@ -189,63 +166,9 @@ fn watched(changes: Changes) -> std::io::Result<AsyncFd<Changes>> {
         .map_err(|error| error.into_parts().1)
 }
 
-fn bytes(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
-fn describe(layout: &Layout, nics: &Nics) -> network::Network {
-    let interfaces = layout.links.iter().map(|link| network::Interface {
-        name: link.name.clone(),
-        nic: nics.get(&link.index).copied().unwrap_or_default(),
-        mac: link.mac.to_vec(),
-        mtu: link.mtu,
-        ipv6: link.ipv6,
-        addresses: link
-            .addresses
-            .iter()
-            .map(|address| network::Address {
-                ip: bytes(address.ip),
-                prefix: address.prefix.into(),
-                broadcast: address.broadcast.map(|ip| ip.octets().to_vec()).unwrap_or_default(),
-                scope: address.scope.into(),
-                ..Default::default()
-            })
-            .collect(),
-        ..Default::default()
-    });
-    let routes = layout.routes.iter().map(|route| network::Route {
-        destination: bytes(route.destination),
-        prefix: route.prefix.into(),
-        gateway: route.gateway.map(bytes).unwrap_or_default(),
-        preferred_source: route.preferred_source.map(bytes).unwrap_or_default(),
-        interface: route.link.clone(),
-        scope: route.scope.into(),
-        metric: route.metric,
-        type_: route.kind.into(),
-        onlink: route.onlink,
-        ..Default::default()
-    });
-    let neighbors = layout.neighbors.iter().map(|neighbor| network::Neighbor {
-        ip: bytes(neighbor.ip),
-        mac: neighbor.mac.to_vec(),
-        interface: neighbor.link.clone(),
-        ..Default::default()
-    });
-    network::Network {
-        interfaces: interfaces.collect(),
-        routes: routes.collect(),
-        neighbors: neighbors.collect(),
-        resolver: layout.resolver.map(|address| address.octets().to_vec()).unwrap_or_default(),
-        ..Default::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use boxlite_net::Link;
+    use boxlite_net::{Lane, Link};
 
     use super::*;
 
@@ -262,33 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn a_link_keeps_its_nic_whatever_comes_and_goes() {
-        let first = assign(&Nics::new(), &layout(&[7]), 2).unwrap();
-        assert_eq!(first, Nics::from([(7, 0)]));
-        let both = assign(&first, &layout(&[5, 7]), 2).unwrap();
-        assert_eq!(both, Nics::from([(7, 0), (5, 1)]));
-        let second = assign(&both, &layout(&[5]), 2).unwrap();
-        assert_eq!(second, Nics::from([(5, 1)]));
-        assert_eq!(assign(&second, &layout(&[5, 9]), 2).unwrap(), Nics::from([(5, 1), (9, 0)]));
-    }
-
-    #[test]
-    fn a_nic_that_changes_hands_is_let_go_of_first() {
-        let joined = |indices: &[u32], nics: &[(u32, u32)]| Joined {
+    fn a_lane_that_changes_hands_is_let_go_of_first() {
+        let joined = |indices: &[u32], taps: &[(u32, u32)]| Joined {
             layout: layout(indices),
-            nics: nics.iter().copied().collect(),
+            lanes: taps.iter().map(|&(index, tap)| (index, Lane { tap, tag: None })).collect(),
         };
         let before = joined(&[7, 8], &[(7, 0), (8, 1)]);
         let after = joined(&[7, 9], &[(7, 0), (9, 1)]);
         let first = after.let_go(&before).unwrap();
         assert_eq!(first.layout, layout(&[7]));
         assert!(joined(&[7], &[(7, 0)]).let_go(&before).is_none());
-        assert!(before.let_go(&joined(&[7], &[(7, 0)])).is_none(), "that NIC was free");
-    }
-
-    #[test]
-    fn more_links_than_nics_are_refused_with_the_key() {
-        let error = assign(&Nics::new(), &layout(&[1, 2, 3]), 2).unwrap_err().to_string();
-        assert!(error.contains("machine.nics = 3"), "{error}");
+        assert!(before.let_go(&joined(&[7], &[(7, 0)])).is_none(), "that lane was free");
     }
 }

@@ -1,136 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Real namespaces, veths and taps. Needs root and iproute2 (to play the engine).
-//!
-//! Two namespaces with a veth between: `guest` is the container's, its tap played by the test; `host` is the engine's
-//! side, whose kernel answers as any peer on the network would.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+//! A link with a tap of its own.
 
-use std::fs::File;
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use boxlite_net::{Layout, Namespace, let_answers_in, open_tap, redirect, scan};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use boxlite_net::{Lane, Namespace, let_answers_in, open_tap, redirect};
 
-const GUEST_MAC: [u8; 6] = [0x02, 0x42, 0xac, 0x11, 0, 2];
-const HOST_MAC: [u8; 6] = [0x02, 0x42, 0, 0, 0, 1];
-const GUEST_IP: [u8; 4] = [172, 30, 0, 2];
-const HOST_IP: [u8; 4] = [172, 30, 0, 1];
-const ARP_REQUEST: u8 = 1;
-const ARP_REPLY: u8 = 2;
-/// `struct virtio_net_hdr` before each frame.
-const VNET_HEADER: usize = 10;
+use crate::pair::{
+    ARP_REPLY, ARP_REQUEST, GUEST_IP, GUEST_MAC, Guest, HOST_IP, HOST_MAC, Pair, arp, ip, is_arp, layout,
+    received, udp_sum,
+};
 
-struct Pair {
-    guest: Namespace,
-    host: Namespace,
-}
-
-impl Pair {
-    /// What an engine leaves behind: `eth0` with addresses and a default route, and its other end on the host.
-    fn new() -> Self {
-        let pair = Self { guest: Namespace::create().unwrap(), host: Namespace::create().unwrap() };
-        let host = Resident::of(&pair.host);
-        ip(
-            &pair.guest,
-            "link add eth0 address 02:42:ac:11:00:02 mtu 1400 type veth peer name out address 02:42:00:00:00:01",
-        );
-        ip(&pair.guest, &format!("link set out mtu 1400 netns {}", host.0.id()));
-        ip(&pair.host, "addr add 172.30.0.1/24 dev out");
-        ip(&pair.host, "link set out up");
-        for command in [
-            "addr add 172.30.0.2/24 broadcast 172.30.0.255 dev eth0",
-            "-6 addr add fd00:30::2/64 dev eth0 nodad",
-            "link set eth0 up",
-            "route add 10.9.0.0/16 via 172.30.0.1 dev eth0 metric 7",
-            "route add default via 172.30.0.1",
-            "-6 route add default via fd00:30::1 dev eth0",
-            "route add 169.254.1.1 dev eth0 scope link",
-            "route add unreachable 10.8.0.0/16",
-            "route add 10.7.0.0/16 dev eth0 table 77",
-            "neigh add 172.30.0.9 lladdr 02:00:00:00:00:09 dev eth0 nud permanent",
-            "link add idle type bridge",
-        ] {
-            ip(&pair.guest, command);
-        }
-        pair
-    }
-}
-
-/// A process that sits in a namespace, so that `ip` can name it.
-struct Resident(Child);
-
-impl Resident {
-    fn of(ns: &Namespace) -> Self {
-        Self(ns.run(|| Command::new("sleep").arg("60").spawn().unwrap()).unwrap())
-    }
-}
-
-impl Drop for Resident {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn ip(ns: &Namespace, arguments: &str) -> String {
-    run(ns, "ip", arguments)
-}
-
-fn run(ns: &Namespace, program: &str, arguments: &str) -> String {
-    let output = ns.run(|| Command::new(program).args(arguments.split(' ')).output().unwrap()).unwrap();
-    assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn layout(pair: &Pair) -> Layout {
-    scan(&pair.guest).unwrap()
-}
-
-fn arp(operation: u8, to: [u8; 6], from: ([u8; 6], [u8; 4]), about: ([u8; 6], [u8; 4])) -> Vec<u8> {
-    let mut frame = [to.as_slice(), &from.0, &[8, 6, 0, 1, 8, 0, 6, 4, 0, operation]].concat();
-    frame.extend([from.0.as_slice(), &from.1, &about.0, &about.1].concat());
-    frame
-}
-
-/// The guest: writes and reads frames as QEMU does.
-struct Guest(File);
-
-impl Guest {
-    fn new(tap: OwnedFd) -> Self {
-        Self(tap.into())
-    }
-
-    fn send(&mut self, frame: &[u8]) {
-        self.0.write_all(&[[0; VNET_HEADER].as_slice(), frame].concat()).unwrap();
-    }
-
-    /// The first frame `wanted` says yes to, within a second.
-    fn expect(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + Duration::from_secs(1);
-        let mut buffer = vec![0; 70_000];
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let timeout = Timespec { tv_sec: 0, tv_nsec: left.subsec_nanos().into() };
-            if poll(&mut [PollFd::new(&self.0.as_fd(), PollFlags::IN)], Some(&timeout)).unwrap() == 0 {
-                return None;
-            }
-            let size = self.0.read(&mut buffer).unwrap();
-            let frame = &buffer[VNET_HEADER..size];
-            if wanted(frame) {
-                return Some(frame.to_vec());
-            }
-        }
-    }
-}
-
-fn is_arp(operation: u8) -> impl Fn(&[u8]) -> bool {
-    move |frame| frame.len() >= 42 && frame[12..14] == [8, 6] && frame[21] == operation
-}
+const OWN: Lane = Lane { tap: 0, tag: None };
 
 #[test]
 fn scan_tells_what_the_guest_takes_over() {
@@ -173,7 +56,7 @@ fn scan_tells_what_the_guest_takes_over() {
 fn frames_pass_both_ways_between_tap_and_link() {
     let pair = Pair::new();
     let mut guest = Guest::new(open_tap(&pair.guest, 0).unwrap());
-    redirect(&pair.guest, &layout(&pair).links[0], 0).unwrap();
+    redirect(&pair.guest, &layout(&pair).links[0], OWN).unwrap();
     guest.send(&arp(ARP_REQUEST, [0xff; 6], (GUEST_MAC, GUEST_IP), ([0; 6], HOST_IP)));
     let reply = guest.expect(is_arp(ARP_REPLY)).expect("an answer of the host");
     assert_eq!((&reply[..6], &reply[6..12], &reply[28..32]), (&GUEST_MAC[..], &HOST_MAC[..], &HOST_IP[..]));
@@ -183,7 +66,7 @@ fn frames_pass_both_ways_between_tap_and_link() {
 fn the_namespaces_own_kernel_answers_nothing_for_the_guest() {
     let pair = Pair::new();
     let mut guest = Guest::new(open_tap(&pair.guest, 0).unwrap());
-    redirect(&pair.guest, &layout(&pair).links[0], 0).unwrap();
+    redirect(&pair.guest, &layout(&pair).links[0], OWN).unwrap();
     let socket = pair.host.run(|| UdpSocket::bind((Ipv4Addr::from(HOST_IP), 0)).unwrap()).unwrap();
     socket.send_to(b"ping", (Ipv4Addr::from(GUEST_IP), 7)).unwrap();
     guest.expect(is_arp(ARP_REQUEST)).expect("the host asks the guest");
@@ -201,22 +84,12 @@ fn the_namespaces_own_kernel_answers_nothing_for_the_guest() {
     assert_eq!((&buffer[..size], from.port()), (&b"pong"[..], 7));
 }
 
-/// The checksum over an IPv4 frame's pseudo header and UDP datagram: all ones if it is right.
-fn udp_sum(frame: &[u8]) -> u16 {
-    let datagram = &frame[34..];
-    let length = u16::try_from(datagram.len()).unwrap().to_be_bytes();
-    let bytes = [&frame[26..34], &[0, 17], &length, datagram].concat();
-    let sum: u32 =
-        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
-    u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap()
-}
-
 #[test]
 fn a_tap_is_silent_and_down_until_it_is_joined_and_then_has_the_links_mtu() {
     let pair = Pair::new();
     let mut guest = Guest::new(open_tap(&pair.guest, 0).unwrap());
     assert!(!ip(&pair.guest, "link show boxlite0").contains(",UP"));
-    redirect(&pair.guest, &layout(&pair).links[0], 0).unwrap();
+    redirect(&pair.guest, &layout(&pair).links[0], OWN).unwrap();
     let shown = ip(&pair.guest, "link show boxlite0");
     assert!(shown.contains("mtu 1400") && shown.contains(",UP"), "{shown}");
     assert_eq!(ip(&pair.guest, "-6 addr show dev boxlite0"), "");
@@ -231,17 +104,11 @@ fn a_tap_is_silent_and_down_until_it_is_joined_and_then_has_the_links_mtu() {
 fn frames_of_any_length_are_kept_from_the_namespaces_own_kernel() {
     let pair = Pair::new();
     let mut guest = Guest::new(open_tap(&pair.guest, 0).unwrap());
-    redirect(&pair.guest, &layout(&pair).links[0], 0).unwrap();
+    redirect(&pair.guest, &layout(&pair).links[0], OWN).unwrap();
     let before = received(&pair.host);
     guest.send(&[HOST_MAC.as_slice(), &GUEST_MAC, &[8, 0]].concat());
     guest.send(&[HOST_MAC.as_slice(), &GUEST_MAC, &[0x88, 0xb5, 1]].concat());
     assert_eq!(received(&pair.host), before + 2);
-}
-
-fn received(host: &Namespace) -> u64 {
-    let shown = host.run(|| std::fs::read_to_string("/proc/thread-self/net/dev").unwrap()).unwrap();
-    let line = shown.lines().find_map(|line| line.trim().strip_prefix("out:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -254,7 +121,7 @@ fn a_link_can_be_joined_anew_after_the_tap_went() {
     drop(open_tap(&opened, 0).unwrap());
     for _ in 0..2 {
         let mut guest = Guest::new(open_tap(&opened, 0).unwrap());
-        redirect(&pair.guest, &link, 0).unwrap();
+        redirect(&pair.guest, &link, OWN).unwrap();
         guest.send(&arp(ARP_REQUEST, [0xff; 6], (GUEST_MAC, GUEST_IP), ([0; 6], HOST_IP)));
         guest.expect(is_arp(ARP_REPLY)).expect("an answer of the host");
     }
@@ -274,7 +141,7 @@ fn a_link_that_went_is_named() {
     let _tap = open_tap(&pair.guest, 0).unwrap();
     let link = layout(&pair).links.remove(0);
     ip(&pair.guest, "link del eth0");
-    let error = redirect(&pair.guest, &link, 0).unwrap_err();
+    let error = redirect(&pair.guest, &link, OWN).unwrap_err();
     assert!(matches!(&error, boxlite_net::NetError::LinkGone { link } if link == "eth0"), "{error:?}");
 }
 
@@ -292,8 +159,8 @@ fn a_name_servers_answers_reach_who_asked() {
     let pair = Pair::new();
     let mut guest = Guest::new(open_tap(&pair.guest, 0).unwrap());
     let link = layout(&pair).links.remove(0);
-    redirect(&pair.guest, &link, 0).unwrap();
-    let_answers_in(&pair.guest, &link, 0).unwrap();
+    redirect(&pair.guest, &link, OWN).unwrap();
+    let_answers_in(&pair.guest, &link, OWN).unwrap();
 
     let server = (Ipv4Addr::from(HOST_IP), 53);
     let (datagrams, connections) =
