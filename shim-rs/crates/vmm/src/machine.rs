@@ -96,7 +96,8 @@ pub struct MachineConfig {
     pub kernel_args: String,
     /// Virtual processors, at least one.
     pub vcpus: u32,
-    /// Guest memory in MiB.
+    /// Memory in MiB, more than 512. The guest boots in the first 512; it takes more when it is told how far it may,
+    /// see [`Machine::bound_memory`].
     pub memory_mib: u32,
     /// Name of the virtio-serial port of the channel, as the guest sees it in sysfs.
     pub port_name: String,
@@ -158,6 +159,17 @@ pub trait Machine: Send + Sync {
     /// [`VmmError::Monitor`] (a full disk, for one; or a kind of machine that cannot) or [`VmmError::Ended`].
     async fn save(&self) -> Result<(), VmmError> {
         Err(VmmError::Monitor { command: "save", reason: "this machine cannot be saved".to_owned() })
+    }
+
+    /// Bounds the machine's memory to its first `mib` MiB, though not below what it booted in, or moves that bound. A guest that touches what lies beyond
+    /// ends its machine: tell it first when the bound comes nearer, and after when it goes away. Legal once the guest
+    /// has spoken.
+    ///
+    /// # Errors
+    /// [`VmmError::Host`].
+    fn bound_memory(&self, mib: u32) -> Result<(), VmmError> {
+        let _ = mib;
+        Ok(())
     }
 
     /// Our end of the channel port: a non-blocking stream. `Some` once, then `None`.

@@ -36,7 +36,12 @@ const FIRMWARE: &str = "qboot.rom";
 
 /// What every guest kernel is told: log to the serial port, and end the machine at once when it panics or
 /// reboots (`reboot=t` saves two seconds of trying other ways). No network card exists that nobody asked for.
-const KERNEL_ARGS: &str = "console=ttyS0 panic=-1 reboot=t quiet dummy.numdummies=0";
+///
+/// The kernel boots in the first part of its memory and takes in the rest when it is needed and allowed
+/// (`grow_from`, docs/adr/0022). It sees more than 4 GiB and would set memory aside for devices that reach less
+/// (`swiotlb`); there is none.
+const KERNEL_ARGS: &str =
+    "console=ttyS0 panic=-1 reboot=t quiet dummy.numdummies=0 grow_from=512M swiotlb=noforce";
 
 /// Under emulation, pages are cleared when they are allocated. QEMU notices that translated code went stale only when
 /// the guest's own processor writes over it; the share's daemon fills page cache from outside. A page that held code
@@ -127,23 +132,25 @@ fn board(config: &MachineConfig, line: &mut Line) {
     line.option("-m", format!("{}M", config.memory_mib));
 }
 
-/// Shared, since the virtiofs daemon reads and writes guest memory itself.
+/// Shared, since the virtiofs daemon reads and writes guest memory itself, and what is left out of a saved state is
+/// memory that is shared and has a name (`x-ignore-shared`). Huge pages are mapped as such only where the address is a
+/// multiple of their size.
 fn memory(config: &MachineConfig, line: &mut Line) {
-    let size = config.memory_mib;
+    let (size, fd) = (config.memory_mib, fd::MEMORY);
     line.option(
         "-object",
-        match config.start {
-            Start::Boot => format!("memory-backend-memfd,id=ram,size={size}M,share=on"),
-            // What is left out of a saved state is memory that is shared and has a name (`x-ignore-shared`). Huge pages
-            // are mapped as such only where the address is a multiple of their size.
-            Start::BootToSave(_) | Start::Restore(_) => {
-                format!(
-                    "memory-backend-file,id=ram,size={size}M,share=on,align=2M,mem-path=/proc/self/fd/{}",
-                    fd::MEMORY
-                )
-            }
-        },
+        format!("memory-backend-file,id=ram,size={size}M,share=on,align=2M,mem-path=/proc/self/fd/{fd}"),
     );
+}
+
+/// Gives pages that the guest has free back to the host, a few seconds after it has them (free page reporting). It is
+/// never asked for more.
+fn balloon(transport: Transport, line: &mut Line) {
+    let device = match transport {
+        Transport::Mmio => "virtio-balloon-device",
+        Transport::Pci => "virtio-balloon-pci,disable-legacy=on",
+    };
+    line.device(format!("{device},free-page-reporting=on"));
 }
 
 fn boot(config: &MachineConfig, line: &mut Line) {
@@ -183,6 +190,7 @@ fn channel(config: &MachineConfig, line: &mut Line) {
     };
     line.device(format!("{device},max_ports=2"));
     line.device(format!("virtserialport,chardev=agent,name={port}"));
+    balloon(config.transport, line);
 }
 
 fn chardevs(line: &mut Line) {

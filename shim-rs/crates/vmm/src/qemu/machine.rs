@@ -2,6 +2,7 @@
 //! One QEMU process and the host ends of its sockets.
 
 use std::{
+    fs::File,
     io,
     os::{
         fd::{AsRawFd, OwnedFd},
@@ -41,6 +42,9 @@ use crate::{
 
 /// Console text quoted in errors, in bytes.
 const CONSOLE_QUOTE: usize = 2048;
+/// What the guest boots in and has from the beginning, in MiB: `grow_from` of [`argv`].
+const BOOTED_MIB: u32 = 512;
+const MAKE_MEMORY: &str = "make the machine's memory";
 
 /// A launched QEMU. Killed when dropped.
 #[derive(Debug)]
@@ -52,6 +56,9 @@ pub(crate) struct QemuMachine {
     requested: AtomicBool,
     /// A machine to restore: its memory, on the way. Taken by whoever lets it go on.
     copying: Mutex<Option<Copying>>,
+    /// Its memory, as long as it lives: what nobody holds any more is the host's again.
+    memory: Mutex<Option<File>>,
+    memory_mib: u32,
 }
 
 impl QemuMachine {
@@ -80,12 +87,11 @@ impl QemuMachine {
         if let Some(share) = config.share {
             inherited.push(FdMapping { parent_fd: share.socket, child_fd: fd::SHARE });
         }
-        let mut copying = None;
-        if let Some(files) = files(config.start, config.memory_mib, config.accel)? {
-            inherited.push(FdMapping { parent_fd: files.memory, child_fd: fd::MEMORY });
-            inherited.push(FdMapping { parent_fd: files.state, child_fd: fd::STATE });
-            copying = files.copying;
-        }
+        let memory_mib = config.memory_mib;
+        let Files { memory, state, copying } = files(config.start, memory_mib, config.accel)?;
+        let kept = memory.try_clone().map_err(|source| VmmError::Host { action: MAKE_MEMORY, source })?;
+        inherited.push(FdMapping { parent_fd: memory.into(), child_fd: fd::MEMORY });
+        inherited.extend(state.map(|parent_fd| FdMapping { parent_fd, child_fd: fd::STATE }));
         let taps = config.nics.into_iter().map(|nic| -> OwnedFd { nic.tap });
         inherited
             .extend((fd::TAP..).zip(taps).map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd }));
@@ -105,6 +111,8 @@ impl QemuMachine {
             qmp,
             requested: AtomicBool::new(false),
             copying: Mutex::new(copying),
+            memory: Mutex::new(Some(kept)),
+            memory_mib,
         })
     }
 
@@ -153,16 +161,17 @@ fn make_empty(directory: &Path) -> io::Result<()> {
 
 /// QEMU takes a descriptor from a set only for the very access it was opened with, and reads on from where it stands:
 /// whoever has checked the file has left it at its end.
-fn reopened(file: &std::fs::File, flags: OFlags) -> io::Result<OwnedFd> {
+fn reopened(file: &File, flags: OFlags) -> io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     Ok(rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// What a machine that is saved or restored gets beside its sockets.
+/// What a machine gets beside its sockets.
 #[derive(Debug)]
 struct Files {
-    memory: OwnedFd,
-    state: OwnedFd,
+    memory: File,
+    /// Of one that is saved or restored.
+    state: Option<OwnedFd>,
     copying: Option<Copying>,
 }
 
@@ -174,21 +183,26 @@ fn pages(accel: Accel) -> Pages {
     }
 }
 
-fn files(start: Start, memory_mib: u32, accel: Accel) -> Result<Option<Files>, VmmError> {
-    let host = |source| VmmError::Host { action: "make the machine's memory", source };
+fn files(start: Start, memory_mib: u32, accel: Accel) -> Result<Files, VmmError> {
+    let host = |source| VmmError::Host { action: MAKE_MEMORY, source };
+    let fresh = || memory::anonymous(bytes(memory_mib)).map_err(host);
     match start {
-        Start::Boot => Ok(None),
+        Start::Boot => Ok(Files { memory: fresh()?, state: None, copying: None }),
         Start::BootToSave(saving) => {
             let state = reopened(&saving.state, OFlags::WRONLY).map_err(host)?;
-            Ok(Some(Files { memory: saving.memory.into(), state, copying: None }))
+            Ok(Files { memory: saving.memory, state: Some(state), copying: None })
         }
         Start::Restore(image) => {
-            let memory = memory::anonymous(u64::from(memory_mib) << 20).map_err(host)?;
+            let memory = fresh()?;
             let copying = Copying::begin(image.memory, memory.try_clone().map_err(host)?, pages(accel))?;
             let state = reopened(&image.state, OFlags::RDONLY).map_err(host)?;
-            Ok(Some(Files { memory: memory.into(), state, copying: Some(copying) }))
+            Ok(Files { memory, state: Some(state), copying: Some(copying) })
         }
     }
+}
+
+fn bytes(mib: u32) -> u64 {
+    u64::from(mib) << 20
 }
 
 #[async_trait]
@@ -226,6 +240,16 @@ impl Machine for QemuMachine {
         }
     }
 
+    fn bound_memory(&self, mib: u32) -> Result<(), VmmError> {
+        match &*lock(&self.memory) {
+            // QEMU has mapped all of it long since; what is cut off is a hole in the mapping.
+            Some(memory) => memory
+                .set_len(bytes(mib.clamp(BOOTED_MIB, self.memory_mib)))
+                .map_err(|source| VmmError::Host { action: "bound the machine's memory", source }),
+            None => Ok(()),
+        }
+    }
+
     fn take_channel(&self) -> Option<UnixStream> {
         lock(&self.channel).take()
     }
@@ -250,6 +274,7 @@ impl Machine for QemuMachine {
 
     async fn exited(&self) -> MachineExit {
         let process = self.process.exited().await;
+        drop(lock(&self.memory).take());
         // QEMU may start no process (see the sandbox), so both end with it.
         self.process.stderr_complete().await;
         self.console.complete().await;
