@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `process`: the container's first process, and each further one an exec starts. What an exec does not say for itself
-//! it has from the container, as under runc.
+//! it has from the container, as under runc; if it names resource limits, the others are not the container's, but
+//! those any process inherits.
 //!
 //! Streams (`stdin`, `stdout`, `stderr`) are not in the spec: whoever opens them sets the fields.
 
@@ -15,11 +16,15 @@ const UMASK: u32 = 0o022;
 
 /// Fields of the container's process that an exec inherits.
 #[derive(Debug, Clone, Default)]
-pub struct Basis(plan::Process);
+pub struct Basis {
+    container: plan::Process,
+    /// Resource limits of a process that names none.
+    limits: Vec<plan::Rlimit>,
+}
 
-impl From<&plan::LaunchPlan> for Basis {
-    fn from(launch: &plan::LaunchPlan) -> Self {
-        Self(launch.process.clone().unwrap_or_default())
+impl Basis {
+    pub(super) fn of(launch: &plan::LaunchPlan, limits: &[plan::Rlimit]) -> Self {
+        Self { container: launch.process.clone().unwrap_or_default(), limits: limits.to_vec() }
     }
 }
 
@@ -27,9 +32,9 @@ impl From<&plan::LaunchPlan> for Basis {
 ///
 /// # Errors
 /// [`Refusal::Invalid`] when it has no arguments, a relative working directory or contradicting limits.
-pub fn compile_process(process: &Process, container: &Basis) -> Result<plan::Process, Refusal> {
-    let Basis(container) = container;
-    let mut planned = compile(process, &mut Vec::new())?;
+pub fn compile_process(process: &Process, basis: &Basis) -> Result<plan::Process, Refusal> {
+    let Basis { container, limits } = basis;
+    let mut planned = compile(process, limits, &mut Vec::new())?;
     if process.capabilities().is_none() {
         planned.cap_bounding = container.cap_bounding;
         planned.cap_effective = container.cap_effective;
@@ -40,7 +45,7 @@ pub fn compile_process(process: &Process, container: &Basis) -> Result<plan::Pro
     if process.no_new_privileges().is_none() {
         planned.no_new_privileges = container.no_new_privileges;
     }
-    if planned.rlimits.is_empty() {
+    if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
         planned.rlimits.clone_from(&container.rlimits);
     }
     if process.user().umask().is_none() {
@@ -53,8 +58,12 @@ pub fn compile_process(process: &Process, container: &Basis) -> Result<plan::Pro
     Ok(planned)
 }
 
-/// Everything of a process but its seccomp filter, which is the container's.
-pub(super) fn compile(process: &Process, warnings: &mut Vec<String>) -> Result<plan::Process, Refusal> {
+/// Everything of a process but its seccomp filter, which is the container's. `limits`: resource limits it inherits.
+pub(super) fn compile(
+    process: &Process,
+    limits: &[plan::Rlimit],
+    warnings: &mut Vec<String>,
+) -> Result<plan::Process, Refusal> {
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
         return Err(Refusal::invalid("process.args", "must not be empty"));
@@ -89,7 +98,7 @@ pub(super) fn compile(process: &Process, warnings: &mut Vec<String>) -> Result<p
         cap_inheritable: masks.inheritable,
         cap_ambient: masks.ambient,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
-        rlimits: rlimits::compile(process.rlimits().as_ref())?,
+        rlimits: rlimits::compile(process.rlimits().as_ref(), limits)?,
         oom_score_adj: oom_score_adj(process)?,
         nice: nice(process),
         ..plan::Process::default()

@@ -14,18 +14,23 @@ fn plain() -> Process {
     process
 }
 
+fn limit(resource: u32, soft: u64) -> plan::Rlimit {
+    plan::Rlimit { resource, soft, hard: 20_000, ..plan::Rlimit::default() }
+}
+
 fn container() -> Basis {
-    Basis(plan::Process {
+    let container = plan::Process {
         cap_bounding: 7,
         cap_effective: 3,
         no_new_privileges: true,
-        rlimits: vec![plan::Rlimit { resource: 7, soft: 1, hard: 2, ..plan::Rlimit::default() }],
+        rlimits: vec![limit(7, 1)],
         umask: Some(0o27),
         oom_score_adj: Some(100),
         seccomp: vec![1; 8],
         seccomp_flags: 4,
         ..plan::Process::default()
-    })
+    };
+    Basis { container, limits: vec![limit(6, 100), limit(7, 1024)] }
 }
 
 #[test]
@@ -33,7 +38,7 @@ fn exec_inherits_what_it_does_not_say() {
     let exec = compile_process(&plain(), &container()).unwrap();
     assert_eq!((exec.cap_bounding, exec.cap_effective), (7, 3));
     assert!(exec.no_new_privileges);
-    assert_eq!(exec.rlimits.len(), 1);
+    assert_eq!(exec.rlimits, [limit(7, 1)]);
     assert_eq!((exec.umask, exec.oom_score_adj), (Some(0o27), Some(100)));
     assert_eq!((exec.seccomp.len(), exec.seccomp_flags), (8, 4));
 }
@@ -50,7 +55,8 @@ fn exec_that_says_so_differs_but_never_in_the_filter() {
     let exec = compile_process(&process, &container()).unwrap();
     assert_eq!(exec.cap_bounding, 0);
     assert!(!exec.no_new_privileges);
-    assert_eq!(exec.rlimits.len(), 2);
+    let limits: Vec<_> = exec.rlimits.iter().map(|limit| (limit.resource, limit.soft)).collect();
+    assert_eq!(limits, [(6, 100), (0, 0), (7, 0)], "what it does not name is not the container's");
     assert_eq!(exec.seccomp.len(), 8);
 }
 
@@ -61,28 +67,28 @@ fn limit_nofile() -> PosixRlimit {
 #[test]
 fn home_is_looked_up_only_when_the_environment_has_none() {
     let mut process = plain();
-    assert!(compile(&process, &mut Vec::new()).unwrap().home_from_passwd);
+    assert!(compile(&process, &[], &mut Vec::new()).unwrap().home_from_passwd);
     process.set_env(Some(vec!["HOME=".into()]));
-    assert!(compile(&process, &mut Vec::new()).unwrap().home_from_passwd);
+    assert!(compile(&process, &[], &mut Vec::new()).unwrap().home_from_passwd);
     process.set_env(Some(vec!["HOME=/x".into()]));
-    assert!(!compile(&process, &mut Vec::new()).unwrap().home_from_passwd);
+    assert!(!compile(&process, &[], &mut Vec::new()).unwrap().home_from_passwd);
 }
 
 #[test]
 fn what_no_kernel_can_start_is_refused() {
     let mut process = plain();
     process.set_args(None);
-    assert!(compile(&process, &mut Vec::new()).is_err());
+    assert!(compile(&process, &[], &mut Vec::new()).is_err());
     process.set_args(Some(vec![String::new()]));
-    assert!(compile(&process, &mut Vec::new()).is_err());
+    assert!(compile(&process, &[], &mut Vec::new()).is_err());
     process.set_args(Some(vec!["a\0".into()]));
-    assert!(compile(&process, &mut Vec::new()).is_err());
+    assert!(compile(&process, &[], &mut Vec::new()).is_err());
     process = plain();
     process.set_cwd("relative".into());
-    assert!(compile(&process, &mut Vec::new()).is_err());
+    assert!(compile(&process, &[], &mut Vec::new()).is_err());
     process = plain();
     process.set_oom_score_adj(Some(2000));
-    assert!(compile(&process, &mut Vec::new()).is_err());
+    assert!(compile(&process, &[], &mut Vec::new()).is_err());
 }
 
 #[test]
@@ -92,10 +98,10 @@ fn other_schedulers_are_warned_about() {
     scheduler.set_nice(Some(5));
     process.set_scheduler(Some(scheduler.clone()));
     let mut warnings = Vec::new();
-    assert_eq!(compile(&process, &mut warnings).unwrap().nice, Some(5));
+    assert_eq!(compile(&process, &[], &mut warnings).unwrap().nice, Some(5));
     assert!(warnings.is_empty());
     scheduler.set_policy(LinuxSchedulerPolicy::SchedFifo);
     process.set_scheduler(Some(scheduler));
-    assert_eq!(compile(&process, &mut warnings).unwrap().nice, None);
+    assert_eq!(compile(&process, &[], &mut warnings).unwrap().nice, None);
     assert_eq!(warnings.len(), 1);
 }
