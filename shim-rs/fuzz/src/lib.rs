@@ -30,7 +30,8 @@ pub fn compile(json: &[u8]) -> Result<CompiledTask, Refusal> {
     let facts = HostFacts {
         memory_mib: 8192,
         cpus: 4,
-        defaults: MachineDefaults { memory_mib: 512, vcpus: 1 },
+        limits: &[],
+        defaults: MachineDefaults { memory_mib: None, vcpus: None },
         kind_of: &kind_of,
         engine_sockets: false,
         rootfs_mounts: false,

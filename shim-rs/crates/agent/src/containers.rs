@@ -54,16 +54,20 @@ impl Containers {
     }
 
     /// Makes this guest its own. As a plain process on a host the agent leaves that host alone and only learns where the
-    /// share is.
-    pub(crate) fn configure(&self, request: &ConfigureRequest) -> Result<(), Fault> {
+    /// share is. The host's settings that this guest's kernel refuses.
+    pub(crate) fn configure(&self, request: &ConfigureRequest) -> Result<Vec<String>, Fault> {
+        let mut refused = Vec::new();
         if self.guest {
-            configure::apply(request, &self.provisions.made.sysctls)?;
+            // What was refused before may have been asked for anew.
+            let anew = |path: &str| request.settings.iter().any(|setting| setting.path == path);
+            refused.extend(self.provisions.refused.iter().filter(|refusal| !anew(&refusal.path)).cloned());
+            refused.extend(configure::apply(request, &self.provisions.sysctls)?);
         }
         if !request.share_path.is_empty() {
             let (path, mounted) = (PathBuf::from(&request.share_path), !request.share_tag.is_empty());
             *self.lock_share() = Some(Share { path, mounted: self.guest && mounted });
         }
-        Ok(())
+        Ok(refused.into_iter().map(|refusal| refusal.text).collect())
     }
 
     /// Sets the clock again, now that calls arrive quickly; not for 0.

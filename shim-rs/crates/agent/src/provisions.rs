@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use boxlite_protocol::plan;
 
 use crate::cgroup::Cgroup;
-use crate::configure;
+use crate::configure::{self, Refusal};
 use crate::error::{Fault, Trying};
 use crate::sys;
 
@@ -24,8 +24,10 @@ const SPARE: &str = "boxlite-spare";
 pub(crate) struct Provisions {
     /// A cgroup, and the device program that decides for it.
     cgroup: Mutex<Option<(Cgroup, Vec<u8>)>>,
-    /// What was asked for.
-    pub(crate) made: boxlite_protocol::agent::Provisions,
+    /// The guest's own sysctls that were asked for.
+    pub(crate) sysctls: Vec<plan::Sysctl>,
+    /// The host's settings that were asked for, and refused.
+    pub(crate) refused: Vec<Refusal>,
 }
 
 impl Provisions {
@@ -34,15 +36,16 @@ impl Provisions {
         wanted: boxlite_protocol::agent::Provisions,
     ) -> Result<Self, Fault> {
         wanted.sysctls.iter().try_for_each(configure::set)?;
+        let refused = configure::take(&wanted.settings);
         let cgroup = match cgroups {
             Some(parent) => {
                 let cgroup = Cgroup::create(parent, SPARE)?;
                 decide(&cgroup, &wanted.device_program)?;
-                Some((cgroup, wanted.device_program.clone()))
+                Some((cgroup, wanted.device_program))
             }
             None => None,
         };
-        Ok(Self { cgroup: Mutex::new(cgroup), made: wanted })
+        Ok(Self { cgroup: Mutex::new(cgroup), sysctls: wanted.sysctls, refused })
     }
 
     /// A cgroup as the plan wants it: the one that is ready for the first who wants its device program.

@@ -7,9 +7,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use boxlite_protocol::agent::{
-    ConfigureRequest, ContainerRef, CreateContainerRequest, CreateContainerResponse, Empty, Event,
-    ExecRequest, ExecResponse, ProcessRef, ProcessesResponse, ResizeRequest, SetClockRequest, SignalRequest,
-    StartContainerRequest, StatsResponse, UpdateRequest, WaitResponse,
+    ConfigureRequest, ConfigureResponse, ContainerRef, CreateContainerRequest, CreateContainerResponse,
+    Empty, Event, ExecRequest, ExecResponse, ProcessRef, ProcessesResponse, ResizeRequest, SetClockRequest,
+    SignalRequest, StartContainerRequest, StatsResponse, UpdateRequest, WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::Agent;
 use boxlite_protocol::async_trait::async_trait;
@@ -17,6 +17,7 @@ use boxlite_protocol::network::Network;
 use boxlite_protocol::ttrpc;
 use boxlite_protocol::ttrpc::r#async::TtrpcContext;
 
+use crate::configure;
 use crate::containers::Containers;
 use crate::error::{AgentError, Fault};
 use crate::processes;
@@ -41,9 +42,13 @@ fn unsigned(pid: i32) -> u32 {
 
 #[async_trait]
 impl Agent for Service {
-    async fn configure(&self, _: &TtrpcContext, request: ConfigureRequest) -> ttrpc::Result<Empty> {
-        self.0.configure(&request).map_err(AgentError::from)?;
-        Ok(Empty::new())
+    async fn configure(
+        &self,
+        _: &TtrpcContext,
+        request: ConfigureRequest,
+    ) -> ttrpc::Result<ConfigureResponse> {
+        let refused = self.0.configure(&request).map_err(AgentError::from)?;
+        Ok(ConfigureResponse { refused, ..Default::default() })
     }
 
     async fn connect_network(&self, _: &TtrpcContext, request: Network) -> ttrpc::Result<Empty> {
@@ -113,6 +118,7 @@ impl Agent for Service {
     }
 
     async fn update(&self, _: &TtrpcContext, request: UpdateRequest) -> ttrpc::Result<Empty> {
+        configure::allow_memory(request.memory_limit).map_err(AgentError::from)?;
         self.0.update(&request.container_id, &request.files)?;
         Ok(Empty::new())
     }

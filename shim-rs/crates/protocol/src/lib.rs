@@ -33,7 +33,7 @@ pub use {async_trait, protobuf, ttrpc};
 
 /// Goes up by one when host and guest of different builds would misunderstand each other. The agent says it in
 /// [`hello`]; the shim refuses another one.
-pub const GENERATION: u32 = 2;
+pub const GENERATION: u32 = 3;
 
 /// Largest message either side accepts on the control stream, in bytes.
 pub const MAX_MESSAGE: usize = 4 << 20;

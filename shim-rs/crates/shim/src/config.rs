@@ -9,6 +9,12 @@ use std::path::{Path, PathBuf};
 use boxlite_vmm::Accel;
 use serde::Deserialize;
 
+use crate::plan::MachineDefaults;
+
+mod amount;
+
+pub use amount::Amount;
+
 /// Where the file is when the engine names none.
 pub const DEFAULT_PATH: &str = "/etc/boxlite/config.toml";
 
@@ -95,11 +101,12 @@ impl From<crate::plan::TemplateMode> for TemplateMode {
 pub struct MachineSection {
     /// Accelerator.
     pub accel: AccelChoice,
-    /// MiB of a machine whose container sets no limit.
-    pub memory_mib: u32,
-    /// Of a machine whose container sets no limit.
-    pub vcpus: u32,
-    /// How many interfaces a machine has room for; each costs a device at boot.
+    /// MiB that a machine may take whose container sets no limit.
+    pub memory_mib: Amount,
+    /// CPUs of a machine.
+    pub vcpus: Amount,
+    /// How many network cards a machine has; each costs a device at every start. The last one is shared by all networks
+    /// for which there is no other.
     pub nics: u32,
 }
 
@@ -161,9 +168,17 @@ pub struct Config {
     pub log: LogSection,
 }
 
+impl MachineSection {
+    /// What of it a plan depends on.
+    #[must_use]
+    pub fn defaults(&self) -> MachineDefaults {
+        MachineDefaults { memory_mib: self.memory_mib.number(), vcpus: self.vcpus.number() }
+    }
+}
+
 impl Default for MachineSection {
     fn default() -> Self {
-        Self { accel: AccelChoice::Auto, memory_mib: 512, vcpus: 1, nics: 2 }
+        Self { accel: AccelChoice::Auto, memory_mib: Amount::Host, vcpus: Amount::Host, nics: 2 }
     }
 }
 
@@ -265,7 +280,7 @@ mod tests {
     #[test]
     fn empty_text_is_the_defaults() {
         let config = parse("", "test").unwrap();
-        assert_eq!(config.machine.memory_mib, 512);
+        assert_eq!(config.machine.memory_mib, Amount::Host);
         assert_eq!(config.template.mode, TemplateMode::Auto);
     }
 

@@ -16,9 +16,17 @@ use crate::plan::{FileKind, SocketFacts};
 #[must_use]
 pub(crate) fn memory_mib() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|rest| rest.trim().strip_suffix(" kB")).and_then(|kib| kib.parse::<u64>().ok());
-    kib.unwrap_or(0) / 1024
+    kib_of(&text, "MemTotal:").unwrap_or(0) / 1024
+}
+
+/// The most that may be committed, where the host is told to commit no more.
+pub(crate) fn commit_limit_kib() -> Option<u64> {
+    kib_of(&std::fs::read_to_string("/proc/meminfo").ok()?, "CommitLimit:")
+}
+
+fn kib_of(meminfo: &str, name: &str) -> Option<u64> {
+    let rest = meminfo.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// Processors the shim may use.

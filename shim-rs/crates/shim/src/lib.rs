@@ -11,6 +11,7 @@
 //! - [`template`]: machines saved once, for others to start from; `trial`: machines that are no container's
 //! - `accel`: which accelerator machines run with on this host, and why
 //! - [`plan`]: from an OCI spec to what is to be done; decides everything, does nothing
+//! - `given_limits`, [`settings`]: what a container has of this process and of the host's kernel
 //! - [`share`], [`host_cgroup`], [`hooks`]: what is done on the host
 //! - [`stdio`], [`events`]: what flows back; `relay`: what a container reaches of the host by this program
 
@@ -21,6 +22,7 @@ pub mod container;
 mod double;
 pub mod error;
 pub mod events;
+mod given_limits;
 pub mod guest;
 pub mod hooks;
 pub mod host_cgroup;
@@ -33,6 +35,7 @@ pub mod plan;
 mod relay;
 pub mod sandbox;
 pub mod service;
+pub mod settings;
 pub mod share;
 pub mod stdio;
 mod sweep;

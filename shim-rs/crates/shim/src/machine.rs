@@ -16,7 +16,8 @@ use boxlite_vmm::{
 
 use crate::config::Config;
 use crate::error::TaskError;
-use crate::plan::MachineSize;
+use crate::host_facts;
+use crate::plan::{self, MachineSize};
 
 /// The descriptors a machine takes over.
 #[derive(Debug)]
@@ -71,6 +72,11 @@ pub(crate) fn shape(machine: &MachineConfig) -> String {
     Qemu.shape(machine)
 }
 
+/// The size of a machine for a container that says nothing.
+pub(crate) fn usual(config: &Config) -> MachineSize {
+    plan::usual(config.machine.defaults(), host_facts::memory_mib(), host_facts::cpus())
+}
+
 /// The machine `name`, of this size, with its console's log in `directory`. It boots unless told otherwise.
 pub(crate) fn configure(
     config: &Config,
@@ -90,7 +96,7 @@ pub(crate) fn configure(
         initrd: config.paths.initrd.clone(),
         kernel_args: String::new(),
         vcpus: size.vcpus,
-        memory_mib: size.memory_mib,
+        memory_mib: size.room_mib,
         port_name: PORT_NAME.to_owned(),
         share: parts.share.map(|socket| Share { socket, tag: SHARE_TAG.to_owned() }),
         nics: nics.map(|(index, tap)| Nic { tap, mac: [a, b, c, d, e, index] }).collect(),

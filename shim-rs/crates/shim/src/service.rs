@@ -159,7 +159,7 @@ impl Service {
     async fn update_task(&self, request: &UpdateTaskRequest) -> Result<(), TaskError> {
         let task = self.task(&request.id)?;
         let json = request.resources.as_ref().map(|any| any.value.as_slice()).unwrap_or_default();
-        task.update(plan::load_resources(json)?).await
+        task.update(json).await
     }
 
     fn list_pids(&self, request: &PidsRequest) -> Result<PidsResponse, TaskError> {

@@ -65,6 +65,6 @@ impl Trial {
         })?;
         // It opens no streams: there is nothing in it that would.
         let (guest, _) = Guest::connect(channel, greeting).await?;
-        guest.configure(&guest::first_call()?).await
+        guest.configure(&guest::first_call()?).await.map(drop)
     }
 }

@@ -5,34 +5,44 @@ use std::{io, ptr};
 
 use super::check_int;
 
+/// Of this architecture.
+const PAGE: usize = 4096;
 /// Bytes that are taken at a time; whole pages.
 const STEP: usize = 1 << 20;
 
-/// Bytes nobody uses.
-fn free_memory() -> usize {
-    let info = rustix::system::sysinfo();
-    let free = info.freeram.saturating_mul(u64::from(info.mem_unit));
-    usize::try_from(free).unwrap_or(usize::MAX)
+/// Bytes nobody uses, of the memory that is in: `sysinfo` counts what the kernel has not taken in as well.
+fn free_memory() -> io::Result<usize> {
+    let counters = std::fs::read_to_string("/proc/vmstat")?;
+    let pages = counters.lines().find_map(|line| line.strip_prefix("nr_free_pages "));
+    let pages = pages.and_then(|pages| pages.trim().parse::<usize>().ok());
+    pages.map(|pages| pages * PAGE).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Takes free memory until no more than `reserve` bytes of it are left, every page of it, and gives it back.
 pub(crate) fn touch_free(reserve: usize) -> io::Result<()> {
-    let size = free_memory().saturating_sub(reserve).next_multiple_of(STEP);
+    let size = free_memory()?.saturating_sub(reserve).next_multiple_of(STEP);
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping wherever the kernel wants it.
     let start = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
     if start == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    let mut touched = Ok(0);
-    let mut done = 0;
-    // Page tables and caches take memory too: what is left is asked for before each step.
-    while touched.is_ok() && done < size && free_memory() > reserve + STEP {
-        // SAFETY: a part of the mapping made above, which nobody else knows.
-        touched = check_int(unsafe { libc::madvise(start.byte_add(done), STEP, libc::MADV_POPULATE_WRITE) });
-        done += STEP;
-    }
+    let touched = touch(start, size, reserve);
     // SAFETY: the mapping made above, which is not used after this.
     let returned = check_int(unsafe { libc::munmap(start, size) });
-    touched.and(returned).map(drop)
+    touched?;
+    returned.map(drop)
+}
+
+/// Takes the pages of a mapping that nobody else knows, one step after the other.
+fn touch(start: *mut libc::c_void, size: usize, reserve: usize) -> io::Result<()> {
+    for at in (0..size).step_by(STEP) {
+        // Page tables and caches take memory too: what is left is asked for before each step.
+        if free_memory()? <= reserve + STEP {
+            break;
+        }
+        // SAFETY: a part of the mapping.
+        check_int(unsafe { libc::madvise(start.byte_add(at), STEP, libc::MADV_POPULATE_WRITE) })?;
+    }
+    Ok(())
 }

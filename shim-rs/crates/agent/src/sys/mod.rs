@@ -40,6 +40,13 @@ pub(crate) fn unshare_cgroup() -> io::Result<()> {
     Ok(())
 }
 
+/// Puts this process into a network namespace of its own.
+pub(crate) fn unshare_network() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNET changes no memory and no descriptors.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }.into())?;
+    Ok(())
+}
+
 /// Marks every descriptor from `first` on to be closed by exec.
 pub(crate) fn close_on_exec_from(first: c_uint) -> io::Result<()> {
     let (last, flag) = (c_uint::MAX, 4_u32); // CLOSE_RANGE_CLOEXEC

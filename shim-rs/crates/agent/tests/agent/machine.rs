@@ -20,7 +20,7 @@ use crate::{machine_test, plans};
 const DEVICE: u8 = 7;
 const SPARE: u8 = 3;
 
-fn request() -> ConfigureRequest {
+pub(crate) fn request() -> ConfigureRequest {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     ConfigureRequest {
         realtime_ns: i64::try_from(now).unwrap(),

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod child;
+mod given;
 mod host;
 mod isolation;
 mod lifecycle;

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use boxlite_vmm::{Accel, Start};
+use boxlite_vmm::{Accel, Machine, Start};
 
 use super::facts::Facts;
 use super::judge::{self, Outcome, Verdict};
@@ -14,7 +14,7 @@ use super::said::Said;
 use crate::config::{AccelChoice, Config};
 use crate::error::{TaskError, chain};
 use crate::guest::Greeting;
-use crate::machine::ended_too;
+use crate::machine::{ended_too, usual};
 use crate::plan::MachineSize;
 use crate::trial::{Scratch, Trial};
 
@@ -24,6 +24,9 @@ const KVM: Duration = Duration::from_secs(30);
 const NESTED: Duration = Duration::from_secs(60);
 /// A guest that is translated takes about a second on a quiet host, and several on a busy one.
 const TCG: Duration = Duration::from_secs(60);
+
+/// Most room of a machine that is asked with, in MiB.
+const ROOM_MIB: u32 = 1024;
 
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,23 +66,36 @@ async fn boot(config: &Config, accel: Accel, patience: Duration) -> Result<Outco
     config.machine.accel = AccelChoice::of(accel);
     let scratch =
         Scratch::create(&config.paths.run).map_err(TaskError::host("making a place for the machine"))?;
-    let size = MachineSize { vcpus: config.machine.vcpus, memory_mib: config.machine.memory_mib };
+    // Whether guests come up does not depend on the room, and where they do not, mapping it can take a minute.
+    let usual = usual(&config);
+    let size = MachineSize { room_mib: usual.room_mib.min(ROOM_MIB), ..usual };
     let began = Instant::now();
     let trial = Trial::launch(&config, "boxlite-probe", size, scratch.path(), (Start::Boot, ""))?;
     let machine = &*trial.machine;
-    let answered = tokio::time::timeout(patience, trial.first_call(Greeting::Expected)).await;
+    let answered = tokio::select! {
+        answered = tokio::time::timeout(patience, trial.first_call(Greeting::Expected)) => Some(answered),
+        () = stopped(machine) => None,
+    };
     let took = began.elapsed();
     let ended = match answered {
-        Ok(Err(_)) => ended_too(machine).await.is_some(),
-        _ => false,
+        Some(Ok(Err(_))) => ended_too(machine).await.is_some(),
+        Some(_) => false,
+        None => true,
     };
     machine.end().await;
     let exit = machine.exited().await;
     let said = Said { qemu: exit.stderr, console: exit.console };
     Ok(match answered {
-        Ok(Ok(())) => Outcome::Up(took),
-        Ok(Err(_)) if ended => Outcome::Ended(said),
-        Ok(Err(error)) => Outcome::Misunderstood(chain(&error)),
-        Err(_) => Outcome::Late(patience, said),
+        Some(Ok(Ok(()))) => Outcome::Up(took),
+        Some(Ok(Err(error))) if !ended => Outcome::Misunderstood(chain(&error)),
+        Some(Err(_)) => Outcome::Late(patience, said),
+        None | Some(Ok(Err(_))) => Outcome::Ended(said),
     })
+}
+
+/// Resolves when the machine stands still without having been told to: its hypervisor cannot go on, and QEMU stays.
+async fn stopped(machine: &dyn Machine) {
+    if machine.running().wait_for(|running| !running).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }

@@ -21,7 +21,7 @@ use crate::error::{TaskError, chain};
 use crate::events::Publisher;
 use crate::sandbox::RealHost;
 use crate::service::Service;
-use crate::{host_cgroup, memory, plan, sweep};
+use crate::{given_limits, host_cgroup, memory, plan, settings, sweep};
 
 /// Where `start` put the listening socket.
 pub(super) const LISTENER_FD: i32 = 3;
@@ -37,9 +37,10 @@ pub(super) fn serve(flags: &Flags) -> Result<(), TaskError> {
         return Err(TaskError::Invalid { what: "this program is started by containerd".to_owned() });
     }
     memory::share_arena();
+    given_limits::remember();
     let open_files = allow_open_files();
     let origin = host_cgroup::remember_origin();
-    let ahead = [begin("cgroup", expect_moves), begin("plan", expect_plan)];
+    let ahead = [begin("cgroup", expect_moves), begin("plan", expect_plan), begin("settings", expect_guest)];
     // The engine names its file only with Create; a wrong one is refused there, with words.
     let level = Config::load(None, None).map(|config| config.log.level);
     log::init(flags.debug, level.ok().as_deref());
@@ -96,6 +97,11 @@ fn expect_plan() {
     if let Ok(spec) = plan::load(Path::new(".")) {
         plan::compile_ahead(&spec);
     }
+}
+
+/// Create gives a guest the host's settings.
+fn expect_guest() {
+    settings::kernel();
 }
 
 async fn run(flags: &Flags) -> Result<(), TaskError> {

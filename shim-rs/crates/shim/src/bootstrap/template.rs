@@ -15,6 +15,7 @@ use super::answers::{say, while_heard};
 use crate::accel;
 use crate::config::Config;
 use crate::error::{TaskError, chain};
+use crate::machine;
 use crate::template::{self, Class, Entry, FileError, Manifest, Phase, Store, Template, TemplateError};
 
 const USAGE: &str = "usage: template build [--size CPUSxMIB] [--force] | template list | \
@@ -136,8 +137,7 @@ fn parse(arguments: &[OsString]) -> Result<Arguments, TaskError> {
 }
 
 async fn build(config: &Config, arguments: &Arguments) -> Result<(), TaskError> {
-    let machine = &config.machine;
-    let default = Class { vcpus: machine.vcpus, memory_mib: machine.memory_mib };
+    let default = Class::of(machine::usual(config));
     let phase = |phase: Phase| {
         let name = match phase {
             Phase::Waiting => "waiting",

@@ -90,6 +90,8 @@ pub struct Container {
     sandbox: Arc<Sandbox>,
     double: Arc<Double>,
     created: Instant,
+    /// What a limit that goes away leaves.
+    defaults: plan::MachineDefaults,
     /// The container being built in the guest ahead of Start.
     prepared: Mutex<Option<tokio::task::JoinHandle<Result<(), TaskError>>>>,
     init: Arc<Process>,
@@ -159,6 +161,7 @@ impl Container {
             relays,
             accel: config.accel(),
             nics: config.machine.nics,
+            memory_mib: compiled.size.memory_mib,
             share,
             began: created,
         };
@@ -170,6 +173,7 @@ impl Container {
             compiled,
             double,
             created,
+            defaults: config.machine.defaults(),
             prepared: Mutex::default(),
             init: Arc::new(Process::new(String::new(), paths, None)),
             execs: Mutex::default(),
@@ -234,10 +238,8 @@ fn compile(id: &str, bundle: &Path, config: &Config, rootfs_mounts: bool) -> Res
     let facts = plan::HostFacts {
         memory_mib: crate::host_facts::memory_mib(),
         cpus: crate::host_facts::cpus(),
-        defaults: plan::MachineDefaults {
-            memory_mib: config.machine.memory_mib,
-            vcpus: config.machine.vcpus,
-        },
+        limits: crate::given_limits::all(),
+        defaults: config.machine.defaults(),
         kind_of: &crate::host_facts::kind_of,
         engine_sockets: config.sockets.engine,
         rootfs_mounts,

@@ -112,7 +112,7 @@ impl Container {
         guest.start(&self.id).await?;
         self.sandbox.follow_network(changes, joined);
         tracing::info!(id = self.id, ?t_scan, ?t_guest, ?t_container, t_start = ?began.elapsed(),
-            t_total = ?self.created.elapsed(), "started");
+            t_total = ?self.created.elapsed(), settings = self.sandbox.settings().len(), "started");
         let state = self.hook_state("running", self.pid());
         // OCI runtime spec, "Lifecycle" 10: a failing poststart hook is logged and changes nothing.
         for error in hooks::run_each(&self.compiled.hooks.poststart, &state).await {
@@ -156,10 +156,15 @@ impl Container {
             hostname: self.compiled.launch.hostname.clone(),
             share_tag,
             share_path,
+            memory_limit: self.sandbox.allow_memory(self.compiled.size.memory_mib)?,
             sysctls: crate::machine::guest_sysctls(self.sandbox.accel()),
+            settings: self.sandbox.settings().iter().map(Into::into).collect(),
             ..guest::first_call()?
         };
-        guest.configure(&request).await
+        for refusal in guest.configure(&request).await? {
+            tracing::warn!(id = self.id, refusal, "the guest does not take a setting of the host's");
+        }
+        Ok(())
     }
 
     async fn start_exec(&self, process: &Process) -> Result<(), TaskError> {

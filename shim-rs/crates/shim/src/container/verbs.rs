@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boxlite_protocol::agent::ProcessesResponse;
-use boxlite_protocol::plan::CgroupFile;
 use containerd_shim_protos::events::task::{TaskDelete, TaskExecAdded};
 
 use super::process::Process;
@@ -217,14 +216,20 @@ impl Container {
         Ok(())
     }
 
-    /// Writes the container's cgroup files. Not kept for later while the machine stands still: whether they can be written
-    /// is the guest's to say.
+    /// Writes the container's cgroup files for `resources`, JSON as in the spec, and lets the machine take what a higher limit needs. Not kept for later while
+    /// the machine stands still: whether they can be written is the guest's to say.
     ///
     /// # Errors
-    /// Not running, paused, or the guest's answer.
-    pub async fn update(&self, files: Vec<CgroupFile>) -> Result<(), TaskError> {
+    /// A refusal of what is asked for; not running, paused, or the guest's answer.
+    pub async fn update(&self, resources: &[u8]) -> Result<(), TaskError> {
+        let update = plan::load_resources(resources, self.compiled.size.vcpus)?;
         self.answering("update")?;
-        self.sandbox.guest().await?.update(&self.id, files).await
+        let guest = self.sandbox.guest().await?;
+        let allowed = update.memory_limit.map(|limit| {
+            let needed = plan::for_limit(limit, self.defaults, crate::host_facts::memory_mib());
+            self.sandbox.allow_memory(needed)
+        });
+        guest.update(&self.id, update.files, allowed.transpose()?.unwrap_or_default()).await
     }
 
     /// What runs in the container, by the guest's word.

@@ -13,22 +13,25 @@ use boxlite_protocol::network::Network;
 use boxlite_protocol::plan::{CgroupFile, LaunchPlan, Process};
 use boxlite_protocol::ttrpc::context::Context;
 
-use super::Guest;
+use super::{Guest, clean};
 use crate::error::TaskError;
 
 /// A call that does little work in the guest. Generous: two cores may carry twenty emulated guests.
 const QUICK: Duration = Duration::from_secs(10);
 /// A call that mounts, forks and executes.
 pub(super) const SLOW: Duration = Duration::from_secs(60);
+/// A guest that refuses more settings is not listened to.
+const MAX_REFUSED: usize = 64;
 /// Random bytes a guest is given.
 const ENTROPY: usize = 64;
 
 impl Guest {
-    /// First call: see `ConfigureRequest`.
-    pub async fn configure(&self, request: &ConfigureRequest) -> Result<(), TaskError> {
+    /// First call: see `ConfigureRequest`. Gives the settings that the guest refused, each with its reason.
+    pub async fn configure(&self, request: &ConfigureRequest) -> Result<Vec<String>, TaskError> {
         let request = request.clone();
         let call = |agent: AgentClient| async move { agent.configure(Context::default(), &request).await };
-        self.control.ask(SLOW, call).await.map(drop)
+        let answer = self.control.ask(SLOW, call).await?;
+        Ok(answer.refused.iter().take(MAX_REFUSED).map(|text| clean(text)).collect())
     }
 
     /// Repeats the engine's network in the guest.
@@ -141,8 +144,18 @@ impl Guest {
     }
 
     /// Writes cgroup files.
-    pub async fn update(&self, container_id: &str, files: Vec<CgroupFile>) -> Result<(), TaskError> {
-        let request = UpdateRequest { container_id: container_id.to_owned(), files, ..Default::default() };
+    pub async fn update(
+        &self,
+        container_id: &str,
+        files: Vec<CgroupFile>,
+        memory_limit: u64,
+    ) -> Result<(), TaskError> {
+        let request = UpdateRequest {
+            container_id: container_id.to_owned(),
+            files,
+            memory_limit,
+            ..Default::default()
+        };
         let call = |agent: AgentClient| async move { agent.update(Context::default(), &request).await };
         self.control.ask(QUICK, call).await.map(drop)
     }

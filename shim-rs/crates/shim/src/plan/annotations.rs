@@ -12,13 +12,9 @@ const PREFIX: &str = "io.boxlite.";
 const MEMORY: &str = "io.boxlite.memory_mib";
 const VCPUS: &str = "io.boxlite.vcpus";
 const TEMPLATE: &str = "io.boxlite.template";
-/// The ones that say how large the machine is to be.
-pub const SIZES: [&str; 2] = [MEMORY, VCPUS];
 const CRI_TYPE: &str = "io.kubernetes.cri.container-type";
 const CRI_SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
 const CRI_MEMORY: &str = "io.kubernetes.cri.sandbox-memory";
-const CRI_QUOTA: &str = "io.kubernetes.cri.sandbox-cpu-quota";
-const CRI_PERIOD: &str = "io.kubernetes.cri.sandbox-cpu-period";
 
 /// Which part of a pod a container is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +56,6 @@ pub(super) struct Annotations {
 pub(super) struct PodLimits {
     /// In bytes.
     pub(super) memory: i64,
-    /// In microseconds per period.
-    pub(super) cpu_quota: i64,
-    /// In microseconds.
-    pub(super) cpu_period: i64,
 }
 
 /// Picks the known ones out of a spec's annotations.
@@ -81,11 +73,7 @@ pub(super) fn read(
         vcpus: positive(VCPUS, find(VCPUS))?,
         template: template(find(TEMPLATE))?,
         role: role(find(CRI_TYPE), find(CRI_SANDBOX))?,
-        pod: PodLimits {
-            memory: number(CRI_MEMORY, find(CRI_MEMORY))?,
-            cpu_quota: number(CRI_QUOTA, find(CRI_QUOTA))?,
-            cpu_period: number(CRI_PERIOD, find(CRI_PERIOD))?,
-        },
+        pod: PodLimits { memory: number(CRI_MEMORY, find(CRI_MEMORY))? },
     })
 }
 

@@ -2,13 +2,14 @@
 //! `linux.resources` as files of the container's cgroup in the guest (cgroup v2, whatever the host has). The values
 //! of v1 are converted as runc does.
 //!
-//! Left out on purpose: what speaks of the host's CPUs, memory nodes and disks by number.
+//! Left out on purpose: what speaks of the host's memory nodes and disks by number. Sets of CPUs are [`cpuset`]'s.
 
 use std::collections::HashMap;
 
 use boxlite_protocol::plan::CgroupFile;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxResources};
 
+use super::cpuset;
 use super::refusal::Refusal;
 
 /// Period of cpu.max when only a quota is given, in microseconds.
@@ -38,12 +39,25 @@ pub fn compile_resources(resources: &LinuxResources) -> Result<Vec<CgroupFile>, 
     compile(resources, &mut Vec::new())
 }
 
-/// [`compile_resources`] of the JSON an Update carries.
+/// What an Update changes.
+#[derive(Debug)]
+pub struct Update {
+    /// The cgroup's files.
+    pub files: Vec<CgroupFile>,
+    /// The new limit of memory in bytes, negative for none, if it has one.
+    pub memory_limit: Option<i64>,
+}
+
+/// [`compile_resources`] of the JSON an Update carries, for a machine with so many CPUs.
 ///
 /// # Errors
 /// [`Refusal::Invalid`] when it is no `LinuxResources`, or as above.
-pub fn load_resources(json: &[u8]) -> Result<Vec<CgroupFile>, Refusal> {
-    compile_resources(&super::spec::json("resources", json)?)
+pub fn load_resources(json: &[u8], vcpus: u32) -> Result<Update, Refusal> {
+    let resources: LinuxResources = super::spec::json("resources", json)?;
+    let memory_limit = resources.memory().as_ref().and_then(LinuxMemory::limit).filter(|limit| *limit != 0);
+    let mut files = compile_resources(&resources)?;
+    files.extend(cpuset::compile(Some(&resources), vcpus)?);
+    Ok(Update { files, memory_limit })
 }
 
 /// The same for a new container, with a word on what is ignored.
@@ -145,11 +159,6 @@ fn cpu_files(cpu: &LinuxCpu, files: &mut Vec<CgroupFile>, warnings: &mut Vec<Str
     let realtime = cpu.realtime_runtime().unwrap_or(0) != 0 || cpu.realtime_period().unwrap_or(0) != 0;
     if realtime {
         warnings.push("real-time CPU limits are not applied: cgroup v2 has none".into());
-    }
-    if cpu.cpus().as_ref().is_some_and(|cpus| !cpus.is_empty()) {
-        warnings.push(
-            "the CPU set counts for the machine's number of CPUs only: its numbers are the host's".into(),
-        );
     }
     if cpu.mems().as_ref().is_some_and(|mems| !mems.is_empty()) {
         warnings.push("the set of memory nodes is not applied: its numbers are the host's".into());

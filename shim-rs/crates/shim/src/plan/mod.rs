@@ -15,6 +15,7 @@
 mod annotations;
 mod capabilities;
 mod cgroup;
+mod cpuset;
 mod device_program;
 mod devices;
 mod hooks;
@@ -40,8 +41,8 @@ use mounts::Mounts;
 use namespaces::Namespaces;
 use oci_spec::runtime::{Linux, LinuxCpu, Root, Spec};
 
-pub use annotations::{Role, SIZES, TemplateMode};
-pub use cgroup::{compile_resources, load_resources};
+pub use annotations::{Role, TemplateMode};
+pub use cgroup::{Update, compile_resources, load_resources};
 pub(crate) use device_program::usual as usual_device_program;
 pub use hooks::HostHooks;
 pub use mounts::{RelayItem, ShareItem};
@@ -49,6 +50,7 @@ pub use namespaces::NetworkPlan;
 pub use process::{Basis, compile_process};
 pub use refusal::Refusal;
 pub use seccomp::compile_ahead;
+pub use size::{for_limit, usual};
 pub use spec::{load, load_process, parse};
 
 /// Largest plan in bytes: it travels in one message, with a little around it.
@@ -91,20 +93,22 @@ pub struct SocketFacts {
     pub engine: bool,
 }
 
-/// Size of a machine whose container sets no limit (`[machine]` of the configuration).
+/// Bounds of a machine whose container sets no limit (`[machine]` of the configuration); none: the host's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MachineDefaults {
     /// In MiB.
-    pub memory_mib: u32,
+    pub memory_mib: Option<u32>,
     /// Virtual CPUs.
-    pub vcpus: u32,
+    pub vcpus: Option<u32>,
 }
 
 /// Size of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MachineSize {
-    /// In MiB.
+    /// How much memory it may take, in MiB.
     pub memory_mib: u32,
+    /// How much it has room for, in MiB.
+    pub room_mib: u32,
     /// Virtual CPUs.
     pub vcpus: u32,
 }
@@ -115,6 +119,8 @@ pub struct HostFacts<'a> {
     pub memory_mib: u64,
     /// CPUs this process may use.
     pub cpus: u32,
+    /// Resource limits of processes for which none are named.
+    pub limits: &'a [plan::Rlimit],
     /// For containers without limits.
     pub defaults: MachineDefaults,
     /// What a path on the host is; `None` when it is not there.
@@ -176,7 +182,9 @@ pub fn compile(id: &str, bundle: &Path, spec: &Spec, facts: &HostFacts<'_>) -> R
     let rootfs = rootfs(id, bundle, root, facts)?;
     let mounts = mounts::compile(id, bundle, spec.mounts().as_ref(), facts, &mut warnings)?;
     let relays = mounts.relays.clone();
-    let (launch, binds) = launch(id, spec, facts, &rootfs, &namespaces, mounts, &mut warnings)?;
+    let (mut launch, binds) = launch(id, spec, facts, &rootfs, &namespaces, mounts, &mut warnings)?;
+    let set = cpuset::compile(linux.resources().as_ref(), size.vcpus)?;
+    launch.cgroup.mut_or_insert_default().files.extend(set);
     if launch.compute_size() > MAX_PLAN {
         return Err(Refusal::invalid(
             "config.json",
@@ -188,7 +196,7 @@ pub fn compile(id: &str, bundle: &Path, spec: &Spec, facts: &HostFacts<'_>) -> R
     Ok(CompiledTask {
         oci_version: spec.version().clone(),
         annotations: spec.annotations().clone().unwrap_or_default(),
-        basis: Basis::from(&launch),
+        basis: Basis::of(&launch, facts.limits),
         network_last: !sysctls::name_an_interface(&launch.sysctls),
         launch,
         relays,
@@ -235,7 +243,7 @@ fn launch(
     let (root, linux, process) = spec::required(spec)?;
     let resources = linux.resources().as_ref();
     let rules = resources.and_then(|resources| resources.devices().as_ref());
-    let mut process = process::compile(process, warnings)?;
+    let mut process = process::compile(process, facts.limits, warnings)?;
     if let Some(profile) = linux.seccomp() {
         let filter = seccomp::compile(profile)?;
         (process.seccomp, process.seccomp_flags) = (filter.program, filter.flags);

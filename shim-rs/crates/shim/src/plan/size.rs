@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How large the machine is: enough for the container's limits and the guest itself. The exact limit is held by the
-//! container's cgroup in the guest.
+//! How large the machine is. Its *room* and its CPUs are the host's, whatever the container's limits, so that one
+//! template fits nearly all; how much of the room it may take is decided here. The exact limit is held by the
+//! container's cgroup in the guest, as are quotas and sets of CPUs.
+//!
+//! ```text
+//!  0 ....... booted with ........ memory_mib: may be taken ........ room_mib: is there, never touched
+//! ```
 
-use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
+use oci_spec::runtime::{LinuxMemory, LinuxResources};
 
 use super::annotations::{Annotations, Role};
-use super::cgroup::DEFAULT_PERIOD;
 use super::refusal::Refusal;
-use super::{HostFacts, MachineSize};
+use super::{HostFacts, MachineDefaults, MachineSize};
 
 const MIB: u64 = 1 << 20;
 
@@ -17,12 +21,18 @@ const GUEST_MIB: u64 = 48;
 /// Page structs and the like: one part in this many of the memory (1.6 % measured, twice that for comfort).
 const GUEST_SHARE: u64 = 32;
 
-/// Smallest machine, and the step sizes are rounded up to, in MiB: similar limits share a template.
+/// Step that what may be taken is rounded up to, in MiB: the guest takes memory in by 32.
 const STEP_MIB: u64 = 64;
 const SMALLEST_MIB: u64 = 128;
 
+/// Step of the room, in MiB. A host's memory differs by some MiB from one kernel to the next, and templates are to fit.
+const ROOM_MIB: u64 = 1024;
+
+/// Taken for the host's memory where it cannot be read, in MiB.
+const UNKNOWN_MIB: u64 = 2048;
+
 /// The kernel's NR_CPUS (guest-kernel-config).
-const MAX_VCPUS: u64 = 64;
+const MAX_VCPUS: u32 = 64;
 
 /// The size of the machine for a container with these limits; for a pod's sandbox, of the machine for the whole pod.
 pub(super) fn compile(
@@ -30,94 +40,102 @@ pub(super) fn compile(
     annotations: &Annotations,
     facts: &HostFacts<'_>,
 ) -> Result<MachineSize, Refusal> {
-    let cpu = resources.and_then(|resources| resources.cpu().as_ref());
-    let by_set =
-        cpu.and_then(|cpu| cpu.cpus().as_deref()).filter(|set| !set.is_empty()).map(count).transpose()?;
-    let (limit, least, by_quota) = match annotations.role {
+    let usual = usual(facts.defaults, facts.memory_mib, facts.cpus);
+    let (limit, least) = match annotations.role {
         // Containers without limits are not in the sums, so the machine is never below the default.
-        Role::Sandbox => {
-            let pod = annotations.pod;
-            (pod.memory, facts.defaults.memory_mib, quota(pod.cpu_quota, pod.cpu_period))
-        }
-        Role::Single | Role::Member { .. } => {
-            let limit =
-                resources.and_then(|resources| resources.memory().as_ref()).and_then(LinuxMemory::limit);
-            let period = cpu.and_then(LinuxCpu::period).and_then(|period| i64::try_from(period).ok());
-            (limit.unwrap_or(0), 0, quota(cpu.and_then(LinuxCpu::quota).unwrap_or(0), period.unwrap_or(0)))
-        }
+        Role::Sandbox => (annotations.pod.memory, usual.memory_mib),
+        Role::Single | Role::Member { .. } => (
+            resources
+                .and_then(|resources| resources.memory().as_ref())
+                .and_then(LinuxMemory::limit)
+                .unwrap_or(0),
+            0,
+        ),
     };
-    let limit = u64::try_from(limit).ok().filter(|bytes| *bytes > 0).map(|bytes| bytes.div_ceil(MIB));
+    let memory_mib = memory(limit, least, annotations.memory_mib, &usual, facts)?;
     Ok(MachineSize {
-        memory_mib: memory(limit, least, annotations.memory_mib, facts)?,
-        vcpus: vcpus(annotations.vcpus, by_quota, by_set, facts)?,
+        memory_mib,
+        room_mib: room(memory_mib.into()).max(usual.room_mib),
+        vcpus: annotations.vcpus.map_or(usual.vcpus, |asked| asked.clamp(1, most_vcpus(facts.cpus))),
     })
 }
 
+/// The size of a machine whose container says nothing, on a host with so many MiB and CPUs.
+#[must_use]
+pub fn usual(defaults: MachineDefaults, host_mib: u64, host_cpus: u32) -> MachineSize {
+    let host = known(host_mib);
+    let memory = defaults.memory_mib.map_or(host, u64::from).max(SMALLEST_MIB);
+    let vcpus = defaults.vcpus.map_or(host_cpus, |asked| asked.min(host_cpus));
+    MachineSize {
+        memory_mib: u32::try_from(memory).unwrap_or(u32::MAX),
+        room_mib: room(memory),
+        vcpus: vcpus.clamp(1, MAX_VCPUS),
+    }
+}
+
+/// What a machine may take whose container has this limit from now on, in bytes; not positive: none.
+#[must_use]
+pub fn for_limit(limit: i64, defaults: MachineDefaults, host_mib: u64) -> u32 {
+    match mib(limit) {
+        Some(limit) => with_guest(limit, host_mib),
+        None => usual(defaults, host_mib, 1).memory_mib,
+    }
+}
+
 fn memory(
-    limit: Option<u64>,
+    limit: i64,
     least: u32,
     annotation: Option<u32>,
+    usual: &MachineSize,
     facts: &HostFacts<'_>,
 ) -> Result<u32, Refusal> {
-    let host = if facts.memory_mib == 0 { u64::MAX } else { facts.memory_mib };
-    let within = |asked: u64| match asked <= host {
-        true => Ok(asked),
-        false => Err(Refusal::Exceeds { what: "memory", unit: "MiB", asked, available: host }),
-    };
-    let needed = limit.map(within).transpose()?.map(with_guest);
-    let size = match (annotation.map(u64::from), needed) {
-        (Some(asked), Some(needed)) if asked < needed => {
-            return Err(Refusal::invalid(
-                "annotation io.boxlite.memory_mib",
-                format!("{asked} MiB are too few for the container's memory limit, which needs {needed} MiB"),
-            ));
+    let needed = mib(limit).map(|limit| with_guest(limit, facts.memory_mib));
+    match (annotation, needed) {
+        (Some(asked), Some(needed)) if asked < needed => Err(Refusal::invalid(
+            "annotation io.boxlite.memory_mib",
+            format!("{asked} MiB are too few for the container's memory limit, which needs {needed} MiB"),
+        )),
+        (Some(asked), _) if facts.memory_mib > 0 && u64::from(asked) > facts.memory_mib => {
+            Err(Refusal::Exceeds {
+                what: "memory",
+                unit: "MiB",
+                asked: asked.into(),
+                available: facts.memory_mib,
+            })
         }
-        (Some(asked), _) => within(asked)?.max(SMALLEST_MIB),
-        (None, Some(needed)) => needed.max(least.into()).min(host),
-        (None, None) => u64::from(facts.defaults.memory_mib).max(SMALLEST_MIB),
-    };
-    u32::try_from(size).map_err(|_| Refusal::invalid("linux.resources.memory.limit", "is too large"))
+        (Some(asked), _) => Ok(asked.max(smallest())),
+        (None, Some(needed)) => Ok(needed.max(least)),
+        (None, None) => Ok(usual.memory_mib),
+    }
 }
 
-/// The machine's memory for a limit, both in MiB.
-fn with_guest(limit: u64) -> u64 {
-    (limit + GUEST_MIB + limit / GUEST_SHARE).next_multiple_of(STEP_MIB).max(SMALLEST_MIB)
+/// A limit in MiB; none where there is none.
+fn mib(limit: i64) -> Option<u64> {
+    u64::try_from(limit).ok().filter(|bytes| *bytes > 0).map(|bytes| bytes.div_ceil(MIB))
 }
 
-fn vcpus(
-    annotation: Option<u32>,
-    by_quota: Option<u64>,
-    by_set: Option<u64>,
-    facts: &HostFacts<'_>,
-) -> Result<u32, Refusal> {
-    let asked = match (annotation, by_quota, by_set) {
-        (Some(count), ..) => u64::from(count),
-        (None, Some(quota), Some(set)) => quota.min(set),
-        (None, Some(count), None) | (None, None, Some(count)) => count,
-        (None, None, None) => u64::from(facts.defaults.vcpus),
-    };
-    let most = u64::from(facts.cpus).clamp(1, MAX_VCPUS);
-    u32::try_from(asked.clamp(1, most)).map_err(|_| Refusal::invalid("linux.resources.cpu", "is too large"))
+/// What a machine may take for a limit, both in MiB. A limit above the host's memory is one, as under runc, and cannot
+/// be reached.
+fn with_guest(limit: u64, host_mib: u64) -> u32 {
+    let limit = limit.min(known(host_mib));
+    let needed = (limit + GUEST_MIB + limit / GUEST_SHARE).next_multiple_of(STEP_MIB).max(SMALLEST_MIB);
+    u32::try_from(needed.min(room(known(host_mib)).into())).unwrap_or(u32::MAX)
 }
 
-/// How many CPUs a quota keeps busy.
-fn quota(quota: i64, period: i64) -> Option<u64> {
-    let quota = u64::try_from(quota).ok().filter(|quota| *quota > 0)?;
-    let period = u64::try_from(period).ok().filter(|period| *period > 0).unwrap_or(DEFAULT_PERIOD);
-    Some(quota.div_ceil(period))
+fn known(host_mib: u64) -> u64 {
+    if host_mib == 0 { UNKNOWN_MIB } else { host_mib }
 }
 
-/// How many CPUs a list such as "0-2,7" names.
-fn count(set: &str) -> Result<u64, Refusal> {
-    let part = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
-        (first <= last).then(|| u64::from(last - first) + 1)
-    };
-    set.trim()
-        .split(',')
-        .try_fold(0_u64, |sum, text| part(text).map(|count| sum + count))
-        .ok_or_else(|| Refusal::invalid("linux.resources.cpu.cpus", format!("{set:?} is no list of CPUs")))
+fn room(memory_mib: u64) -> u32 {
+    u32::try_from(memory_mib.next_multiple_of(ROOM_MIB)).unwrap_or(u32::MAX)
+}
+
+fn smallest() -> u32 {
+    u32::try_from(SMALLEST_MIB).unwrap_or(u32::MAX)
+}
+
+fn most_vcpus(host_cpus: u32) -> u32 {
+    host_cpus.clamp(1, MAX_VCPUS)
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use crate::guest::Guest;
 use crate::host_cgroup::HostCgroup;
 use crate::own_thread;
 use crate::plan::CompiledTask;
+use crate::settings::Setting;
 use crate::share;
 
 /// How long a machine may take to go on from a template: some 50 ms, and more when many start at once.
@@ -56,6 +57,8 @@ pub(crate) struct Machinery {
     pub(crate) virtiofsd: Option<Process>,
     pub(crate) namespace: Arc<Namespace>,
     pub(crate) record: Record,
+    /// What the guest is to be given of the host's settings.
+    pub(crate) settings: Vec<Setting>,
     /// A guest that went on from a template, and has answered.
     pub(crate) connected: Option<(Guest, Incoming)>,
 }
@@ -169,6 +172,7 @@ async fn attempt(order: &Order, run_directory: &Path) -> Result<Launched, NotLau
         virtiofsd: built.virtiofsd,
         namespace: Arc::new(built.namespace),
         record,
+        settings: built.settings,
         connected,
     };
     let made = built.double.made().to_owned();

@@ -21,7 +21,7 @@ pub(crate) mod launch;
 mod network;
 pub mod record;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use boxlite_net::{Changes, Namespace};
@@ -34,6 +34,7 @@ use self::network::Joined;
 use crate::error::TaskError;
 use crate::guest::Guest;
 use crate::relay::Relays;
+use crate::settings::Setting;
 
 /// Where a sandbox is in its life.
 #[derive(Debug, Clone)]
@@ -64,8 +65,12 @@ pub(crate) struct Sandbox {
     accel: Accel,
     /// How many links the machine has cards for.
     nics: u32,
+    /// How much memory the machine may take, in MiB.
+    memory_mib: Mutex<u32>,
     network: Arc<Namespace>,
     relays: Arc<Relays>,
+    /// The host's, which the guest has not been given yet.
+    settings: Vec<Setting>,
     /// As the guest finds the share: tag and path.
     share: (String, String),
     life: watch::Receiver<Life>,
@@ -84,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) relays: Arc<Relays>,
     pub(crate) accel: Accel,
     pub(crate) nics: u32,
+    pub(crate) memory_mib: u32,
     pub(crate) share: (String, String),
     /// When its making began.
     pub(crate) began: Instant,
@@ -92,16 +98,47 @@ pub(crate) struct Parts {
 impl Sandbox {
     /// Takes over what was launched for container `id`, its first, and has it live.
     pub(crate) fn begin(id: &str, parts: Parts) -> Arc<Self> {
-        let Parts { launched, relays, accel, nics, share, began } = parts;
+        let Parts { mut launched, relays, accel, nics, memory_mib, share, began } = parts;
+        let settings = std::mem::take(&mut launched.settings);
         let (machine, network) = (launched.machine.clone(), launched.namespace.clone());
         let (tell, life) = watch::channel(Life::Booting);
         let (orders, taken) = mpsc::unbounded_channel();
         driver::drive(id, launched, relays.clone(), began, tell, taken);
-        Arc::new(Self { id: id.to_owned(), machine, accel, nics, network, relays, share, life, orders })
+        let (id, memory_mib) = (id.to_owned(), Mutex::new(memory_mib));
+        Arc::new(Self {
+            id,
+            machine,
+            accel,
+            nics,
+            memory_mib,
+            network,
+            relays,
+            settings,
+            share,
+            life,
+            orders,
+        })
     }
 
     pub(crate) fn accel(&self) -> Accel {
         self.accel
+    }
+
+    /// Lets the machine take so much memory, if it may not take more already, and returns in bytes what the guest is to be
+    /// told. What it has taken it keeps.
+    ///
+    /// # Errors
+    /// The bound cannot be moved.
+    pub(crate) fn allow_memory(&self, mib: u32) -> Result<u64, TaskError> {
+        let mut allowed = self.memory_mib.lock().unwrap_or_else(PoisonError::into_inner);
+        *allowed = mib.max(*allowed);
+        self.machine.bound_memory(*allowed).map_err(TaskError::machine("bounding the machine's memory"))?;
+        Ok(u64::from(*allowed) << 20)
+    }
+
+    /// What of the host's settings the guest is to be given with its first call.
+    pub(crate) fn settings(&self) -> &[Setting] {
+        &self.settings
     }
 
     /// The virtio tag of the share and the path it is mounted at in the guest.

@@ -29,9 +29,10 @@ use super::store::{Entry, Lock, Store, Workspace};
 use crate::config::Config;
 use crate::error::TaskError;
 use crate::guest::Greeting;
-use crate::machine;
-use crate::plan::{self, MachineSize};
+use crate::plan;
+use crate::settings::{self, Setting};
 use crate::trial::{Scratch, Trial};
+use crate::{given_limits, machine};
 
 /// A boot under emulation on a busy host, with room to spare.
 const BOOT: Duration = Duration::from_secs(120);
@@ -94,7 +95,7 @@ pub async fn build(
     let place = workspace.path().join("machine");
     let making = TaskError::template::<std::io::Error>;
     std::fs::create_dir(&place).map_err(making("making a place for the machine"))?;
-    let parts = save(config, class, &workspace, &place, watch).await?;
+    let (settings, parts) = save(config, class, &workspace, &place, watch).await?;
     watch(Phase::Proving);
     prove(config, class, &place, open(&workspace)?).await?;
     std::fs::remove_dir_all(&place).map_err(making("clearing the machine's place"))?;
@@ -104,6 +105,7 @@ pub async fn build(
         memory_mib: class.memory_mib,
         key: entry.key.clone(),
         identity: text,
+        settings,
         created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         memory: parts.0,
         state: parts.1,
@@ -139,14 +141,15 @@ fn identify(config: &Config, class: Class, store: &Store, lock: &Lock) -> Result
     Ok((Entry { class, key: identity::key(&text) }, text))
 }
 
-/// Boots a machine in `place` and leaves what is saved of it in `workspace`: the memory's part, and the state's.
+/// Boots a machine in `place` and leaves what is saved of it in `workspace`: the memory's part, and the state's. Also
+/// tells the settings its guest was given.
 async fn save(
     config: &Config,
     class: Class,
     workspace: &Workspace,
     place: &Path,
     watch: &(dyn Fn(Phase) + Sync),
-) -> Result<(Part, Part), TaskError> {
+) -> Result<(Vec<Setting>, (Part, Part)), TaskError> {
     watch(Phase::Booting);
     let failed = TaskError::template::<std::io::Error>;
     let file = |name: &str| {
@@ -158,18 +161,21 @@ async fn save(
         memory: ram.try_clone().map_err(failed("making the memory"))?,
         state: state.try_clone().map_err(failed("making the state's file"))?,
     };
+    let kernel = settings::kernel();
     let trial = launch(config, class, place, Start::BootToSave(saving))?;
+    // This thread is in a network namespace as a container's begins.
+    let settings = settings::for_guest(kernel, &settings::network(), given_limits::all());
     let machine = &trial.machine;
     // Held until it is saved: the end of it would be a message to the guest, first thing in each clone, that its host has
     // gone, and the next that one has come; whoever looked between the two would end.
-    let channel = await_hello(&**machine, &provisions(config)).await?;
+    let channel = await_hello(&**machine, &provisions(config, &settings)).await?;
     watch(Phase::Saving);
     machine.save().await.map_err(TaskError::template("saving the machine"))?;
     machine.end().await;
     drop(channel);
     let mut packed = file(MEMORY).map_err(failed("making the memory's file"))?;
     memory::pack(&ram, &mut packed).map_err(failed("packing the memory"))?;
-    Ok((part(&mut packed)?, part(&mut state)?))
+    Ok((settings, (part(&mut packed)?, part(&mut state)?)))
 }
 
 fn part(file: &mut File) -> Result<Part, TaskError> {
@@ -181,10 +187,11 @@ fn part(file: &mut File) -> Result<Part, TaskError> {
 }
 
 /// What each container from this configuration will ask for.
-fn provisions(config: &Config) -> Provisions {
+fn provisions(config: &Config, settings: &[Setting]) -> Provisions {
     Provisions {
         device_program: plan::usual_device_program(),
         sysctls: machine::guest_sysctls(config.accel()),
+        settings: settings.iter().map(Into::into).collect(),
         ..Provisions::default()
     }
 }
@@ -229,9 +236,8 @@ async fn prove(config: &Config, class: Class, directory: &Path, image: Image) ->
 
 /// Starts a machine of this size that is no container's.
 fn launch(config: &Config, class: Class, directory: &Path, start: Start) -> Result<Trial, TaskError> {
-    let size = MachineSize { vcpus: class.vcpus, memory_mib: class.memory_mib };
     // The argument is read by the guest alone, while it boots: no part of what a clone must be like.
-    Trial::launch(config, "boxlite-template", size, directory, (start, SAVE_ARGUMENT))
+    Trial::launch(config, "boxlite-template", class.whole(), directory, (start, SAVE_ARGUMENT))
 }
 
 fn gone(machine: &dyn Machine, why: String) -> TaskError {

@@ -14,6 +14,7 @@ use super::identity::{self, Digests};
 use super::saved::TemplateError;
 use super::store::{Entry, Store};
 use crate::config::{TemplateMode, TemplateSection};
+use crate::settings::Setting;
 
 /// Why a machine that must come from a template cannot.
 #[derive(Debug, thiserror::Error)]
@@ -28,18 +29,20 @@ pub struct Required {
 pub struct Choice {
     /// The template it starts from; `None` boots it.
     pub template: Option<Entry>,
+    /// What its guest was given of the host's settings.
+    pub settings: Vec<Setting>,
     /// What the administrator should know: a template is there and cannot be used.
     pub warning: Option<String>,
 }
 
 impl Choice {
-    fn boot() -> Self {
-        Self { template: None, warning: None }
+    /// Without one, and nothing to say of it.
+    pub(crate) fn boot() -> Self {
+        Self { template: None, settings: Vec::new(), warning: None }
     }
 }
 
-/// Chooses for `machine`, and changes how it starts and, to the template's, its size. `exactly`: only a template of
-/// this very size will do.
+/// Chooses for `machine`, and changes how it starts and, to the template's, its size.
 ///
 /// # Errors
 /// [`Required`], when the mode says so and there is none.
@@ -47,18 +50,17 @@ pub(crate) fn choose(
     section: &TemplateSection,
     virtiofsd: &Path,
     machine: &mut MachineConfig,
-    exactly: bool,
 ) -> Result<Choice, Required> {
     if section.mode == TemplateMode::Off {
         return Ok(Choice::boot());
     }
-    let found = find(&section.directory, virtiofsd, machine, exactly);
+    let found = find(&section.directory, virtiofsd, machine);
     match found {
-        Ok(entry) => Ok(Choice { template: Some(entry), warning: None }),
+        Ok((entry, settings)) => Ok(Choice { template: Some(entry), settings, warning: None }),
         Err(missing) if section.mode == TemplateMode::Required => Err(Required { why: missing.to_string() }),
         // Nobody has built any: nothing to say.
         Err(Missing::Nothing { .. }) => Ok(Choice::boot()),
-        Err(missing) => Ok(Choice { template: None, warning: Some(missing.to_string()) }),
+        Err(missing) => Ok(Choice { warning: Some(missing.to_string()), ..Choice::boot() }),
     }
 }
 
@@ -79,7 +81,11 @@ enum Missing {
     Host(#[from] std::io::Error),
 }
 
-fn find(path: &Path, virtiofsd: &Path, machine: &mut MachineConfig, exactly: bool) -> Result<Entry, Missing> {
+fn find(
+    path: &Path,
+    virtiofsd: &Path,
+    machine: &mut MachineConfig,
+) -> Result<(Entry, Vec<Setting>), Missing> {
     let size = Class { vcpus: machine.vcpus, memory_mib: machine.memory_mib };
     let nothing = || Missing::Nothing { size, directory: path.to_owned() };
     let store = Store::open(path).map_err(|error| match error {
@@ -87,7 +93,7 @@ fn find(path: &Path, virtiofsd: &Path, machine: &mut MachineConfig, exactly: boo
         other => Missing::Directory(other),
     })?;
     let mut entries = store.entries()?;
-    entries.retain(|entry| entry.class.fits(size, exactly));
+    entries.retain(|entry| entry.class.fits(size));
     if entries.is_empty() {
         return Err(nothing());
     }
@@ -105,7 +111,7 @@ fn find(path: &Path, virtiofsd: &Path, machine: &mut MachineConfig, exactly: boo
             Ok(Some(template)) => {
                 template.touch();
                 machine.start = Start::Restore(template.image);
-                return Ok(entry);
+                return Ok((entry, template.manifest.settings));
             }
             Ok(None) => {}
             Err(error) => missing = error,

@@ -1,23 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sizes of machines that templates exist for, written "1x512": virtual processors and MiB.
+//! Sizes of machines that templates exist for, written "2x8192": virtual processors, and MiB that there is room for. One
+//! size fits nearly every container of a host: how much of the room a machine may take is told to each clone.
 
 use std::{fmt, str::FromStr};
+
+use crate::plan::MachineSize;
 
 /// One size. Ordered by what it costs the host: memory first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Class {
     /// Virtual processors.
     pub vcpus: u32,
-    /// Memory in MiB.
+    /// Room for memory in MiB.
     pub memory_mib: u32,
 }
 
 impl Class {
-    /// Whether a machine of this class can stand for one of `size`. The container's limits are held by its cgroup in
-    /// the guest; whoever has no limits, or said how large the machine is to be, gets that size and no other.
+    /// That of a machine of this size.
     #[must_use]
-    pub fn fits(self, size: Self, exactly: bool) -> bool {
-        if exactly { self == size } else { self.vcpus >= size.vcpus && self.memory_mib >= size.memory_mib }
+    pub fn of(size: MachineSize) -> Self {
+        Self { vcpus: size.vcpus, memory_mib: size.room_mib }
+    }
+
+    /// The size of a machine of this class that may take all it has room for.
+    #[must_use]
+    pub fn whole(self) -> MachineSize {
+        MachineSize { vcpus: self.vcpus, memory_mib: self.memory_mib, room_mib: self.memory_mib }
+    }
+
+    /// Whether a machine of this class can stand for one of `size`: CPUs are seen, room is not.
+    #[must_use]
+    pub fn fits(self, size: Self) -> bool {
+        self.vcpus == size.vcpus && self.memory_mib >= size.memory_mib
     }
 
     /// For sorting: the smallest that fits is taken.
@@ -35,7 +49,7 @@ impl fmt::Display for Class {
 
 /// The text is no size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no size; write CPUSxMIB, for example 1x512")]
+#[error("{text:?} is no size; write CPUSxMIB, for example 2x8192")]
 pub struct NoClass {
     text: String,
 }
@@ -75,17 +89,11 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_met_by_anything_as_large() {
-        assert!(class("2x1024").fits(class("1x576"), false));
-        assert!(class("1x512").fits(class("1x512"), false));
-        assert!(!class("1x512").fits(class("1x576"), false));
-        assert!(!class("1x1024").fits(class("2x256"), false));
-    }
-
-    #[test]
-    fn a_size_that_was_chosen_is_met_by_itself_alone() {
-        assert!(class("1x512").fits(class("1x512"), true));
-        assert!(!class("2x512").fits(class("1x512"), true));
-        assert!(!class("1x1024").fits(class("1x512"), true));
+    fn as_many_cpus_and_no_less_room_will_do() {
+        assert!(class("2x2048").fits(class("2x1024")));
+        assert!(class("1x1024").fits(class("1x1024")));
+        assert!(!class("1x1024").fits(class("1x2048")));
+        assert!(!class("2x1024").fits(class("1x1024")));
+        assert!(!class("1x4096").fits(class("2x1024")));
     }
 }

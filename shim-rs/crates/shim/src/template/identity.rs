@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::{host_facts, machine};
 
 /// Counts up when the files or the identity change their meaning.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Digests of files, each with what tells a changed file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::class::Class;
+use crate::settings::Setting;
 
 /// `manifest.json`. A field that is missing or unknown makes the template unusable: it is another format's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub struct Manifest {
     pub key: String,
     /// What it was made from and for, one a line.
     pub identity: String,
+    /// What its guest was given of the host's settings. Not part of the key: what has changed since is sent to each clone.
+    pub settings: Vec<Setting>,
     /// Seconds since 1970.
     pub created: u64,
     /// The packed memory.

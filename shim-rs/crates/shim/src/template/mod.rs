@@ -38,7 +38,6 @@ pub use self::store::{Entry, Store};
 use crate::config::Config;
 use crate::error::TaskError;
 use crate::machine::{self, Parts};
-use crate::plan::MachineSize;
 
 /// Whether a machine started now could start from this template.
 ///
@@ -64,6 +63,5 @@ pub fn remove(store: &Store, entries: &[Entry]) -> std::io::Result<()> {
 /// A machine of this size to look at, not to launch.
 fn outline(config: &Config, class: Class) -> Result<MachineConfig, TaskError> {
     let parts = Parts::none(config.machine.nics).map_err(TaskError::template("opening /dev/null"))?;
-    let size = MachineSize { vcpus: class.vcpus, memory_mib: class.memory_mib };
-    Ok(machine::configure(config, "", size, Path::new("/"), parts))
+    Ok(machine::configure(config, "", class.whole(), Path::new("/"), parts))
 }

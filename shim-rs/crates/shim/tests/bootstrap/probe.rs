@@ -107,7 +107,8 @@ fn what_is_probed_is_what_containers_run_on() {
     let words = fs::read_to_string(place.path("words")).unwrap();
     for part in [
         "microvm,accel=tcg,",
-        "memory-backend-memfd,id=ram,size=512M,share=on",
+        "memory-backend-file,id=ram,size=",
+        "virtio-balloon-device,free-page-reporting=on",
         "vhost-user-fs-device,",
         "virtio-net-device,netdev=net1,",
         "virtserialport,",

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use boxlite_protocol::agent::{
-    ConfigureRequest, ContainerRef, CreateContainerRequest, CreateContainerResponse, Empty, Event,
-    ExecRequest, ExecResponse, ProcessRef, ResizeRequest, SetClockRequest, SignalRequest,
+    ConfigureRequest, ConfigureResponse, ContainerRef, CreateContainerRequest, CreateContainerResponse,
+    Empty, Event, ExecRequest, ExecResponse, ProcessRef, ResizeRequest, SetClockRequest, SignalRequest,
     StartContainerRequest, StatsResponse, UpdateRequest, WaitResponse,
 };
 use boxlite_protocol::agent_ttrpc::{Agent, create_agent};
@@ -197,8 +197,8 @@ fn futures_stream<T>(
 
 #[async_trait]
 impl Agent for Liar {
-    async fn configure(&self, _: &TtrpcContext, _: ConfigureRequest) -> ttrpc::Result<Empty> {
-        self.hear("configure", "configure".to_owned()).await.map(|()| Empty::default())
+    async fn configure(&self, _: &TtrpcContext, _: ConfigureRequest) -> ttrpc::Result<ConfigureResponse> {
+        self.hear("configure", "configure".to_owned()).await.map(|()| ConfigureResponse::default())
     }
 
     async fn connect_network(&self, _: &TtrpcContext, _: Network) -> ttrpc::Result<Empty> {

@@ -42,7 +42,8 @@ fn compile_beside(json: &[u8], file: Option<&str>) -> Result<CompiledTask, Refus
     let facts = HostFacts {
         memory_mib: 8192,
         cpus: 4,
-        defaults: MachineDefaults { memory_mib: 512, vcpus: 1 },
+        limits: &[],
+        defaults: MachineDefaults { memory_mib: None, vcpus: None },
         kind_of: &kind_of,
         engine_sockets: false,
         rootfs_mounts: false,
@@ -110,7 +111,7 @@ fn damaged_specs_never_panic() {
             // Exec and Update carry these sections alone; only that they do not panic is asked.
             let exec = plan::load_process(&bytes(&damaged["process"]));
             let _ = exec.and_then(|process| plan::compile_process(&process, &Basis::default()));
-            let _ = plan::load_resources(&bytes(&damaged["linux"]["resources"]));
+            let _ = plan::load_resources(&bytes(&damaged["linux"]["resources"]), 4);
             match compile(&bytes(&damaged)) {
                 Ok(task) => {
                     planned += 1;

@@ -42,8 +42,8 @@ fn lines(task: &CompiledTask) -> Vec<String> {
     let mut lines = vec![
         format!("role {:?}\n", task.role),
         format!(
-            "size {} MiB, {} vcpus, template {:?}\n",
-            task.size.memory_mib, task.size.vcpus, task.template
+            "size {} of {} MiB, {} vcpus, template {:?}\n",
+            task.size.memory_mib, task.size.room_mib, task.size.vcpus, task.template
         ),
         format!("network {:?}\n", task.network),
         format!("host cgroup {:?}, shares {:?}\n", task.cgroups_path, task.cpu_shares),

@@ -60,7 +60,7 @@ fn what_names_things_of_the_host_is_warned_about() {
     )
     .unwrap();
     assert_eq!(files, ["hugetlb.2MB.max=0"]);
-    assert_eq!(warnings.len(), 6, "{warnings:?}");
+    assert_eq!(warnings.len(), 5, "{warnings:?}");
 }
 
 #[test]

@@ -35,10 +35,17 @@ fn compiled(
     engine_sockets: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Mounts, Refusal> {
-    let defaults = MachineDefaults { memory_mib: 512, vcpus: 1 };
+    let defaults = MachineDefaults { memory_mib: None, vcpus: None };
     let kind_of = &kind_of;
-    let facts =
-        HostFacts { memory_mib: 4096, cpus: 2, defaults, kind_of, engine_sockets, rootfs_mounts: false };
+    let facts = HostFacts {
+        memory_mib: 4096,
+        cpus: 2,
+        limits: &[],
+        defaults,
+        kind_of,
+        engine_sockets,
+        rootfs_mounts: false,
+    };
     compile("c", Path::new("/b"), Some(mounts), &facts, warnings)
 }
 

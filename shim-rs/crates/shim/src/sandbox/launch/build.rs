@@ -20,13 +20,15 @@ use super::{Order, Timings};
 use crate::config::Config;
 use crate::double::{Birth, Cradle, Double};
 use crate::error::TaskError;
+use crate::given_limits;
 use crate::host_cgroup::{CgroupHost, HostCgroup};
 use crate::machine::{self, Parts, open_taps};
-use crate::plan::{self, NetworkPlan};
+use crate::plan::NetworkPlan;
 use crate::sandbox::HostShare;
 use crate::sandbox::record::{ProcessRecord, Record, Undo};
+use crate::settings::{self, Setting};
 use crate::share::{self, ShareMount};
-use crate::template::{self, Entry};
+use crate::template::{self, Choice, Entry};
 
 /// What the thread made.
 pub(super) struct Built {
@@ -36,6 +38,8 @@ pub(super) struct Built {
     pub(super) namespace: Namespace,
     pub(super) timings: Timings,
     pub(super) template: Option<Entry>,
+    /// What its guest is still to be given of the host's settings.
+    pub(super) settings: Vec<Setting>,
 }
 
 pub(super) fn build(order: &Order, record: &mut Record) -> Result<Built, TaskError> {
@@ -52,7 +56,7 @@ pub(super) fn build(order: &Order, record: &mut Record) -> Result<Built, TaskErr
     let parts = Parts { taps, share: socket };
     let size = order.compiled.size;
     let mut config = machine::configure(&order.config, &order.id, size, record.directory(), parts);
-    let template = choose(order, &mut config)?;
+    let choice = choose(order, &mut config)?;
     let cradle = Cradle {
         program: order.host.double_program(),
         share: mounts.as_fd(),
@@ -67,6 +71,9 @@ pub(super) fn build(order: &Order, record: &mut Record) -> Result<Built, TaskErr
             Ok(machine)
         },
     )?;
+    // While the machine starts, and where it was born.
+    let settings = settings::for_guest(settings::kernel(), &settings::network(), given_limits::all());
+    let settings = settings::beyond(settings, &choice.settings);
     remember_process(record, double.pid())?;
     record.set_task_pid(double.pid()).map_err(TaskError::launch("writing the record"))?;
     let score = order.compiled.launch.process.oom_score_adj.unwrap_or_default();
@@ -74,7 +81,8 @@ pub(super) fn build(order: &Order, record: &mut Record) -> Result<Built, TaskErr
         adjust_oom_score(pid, score);
     }
     timings.t_spawn = began.elapsed();
-    Ok(Built { machine, double, virtiofsd, namespace, timings, template })
+    let template = choice.template;
+    Ok(Built { machine, double, virtiofsd, namespace, timings, template, settings })
 }
 
 fn birth(order: &Order, cradle: &Cradle<'_>) -> Result<Double, TaskError> {
@@ -158,17 +166,17 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
 }
 
 /// Takes the template that fits, if any.
-fn choose(order: &Order, machine: &mut MachineConfig) -> Result<Option<Entry>, TaskError> {
+fn choose(order: &Order, machine: &mut MachineConfig) -> Result<Choice, TaskError> {
     if !order.host.needs_files() {
-        return Ok(None);
+        return Ok(Choice::boot());
     }
     let Config { template, paths, .. } = &order.config;
-    let choice = template::choose(template, &paths.virtiofsd, machine, sized_on_purpose(order))
+    let choice = template::choose(template, &paths.virtiofsd, machine)
         .map_err(TaskError::launch("choosing a template"))?;
-    if let Some(warning) = choice.warning {
+    if let Some(warning) = &choice.warning {
         tracing::warn!(id = order.id, warning, "no template, booting");
     }
-    Ok(choice.template)
+    Ok(choice)
 }
 
 /// A machine is born as hard to kill as the shim. On a host without memory it is to go when the container would, and its
@@ -215,14 +223,6 @@ fn network_namespace(plan: &NetworkPlan) -> Result<Namespace, TaskError> {
             Namespace::open(path).map_err(TaskError::launch("opening the network namespace"))
         }
     }
-}
-
-/// A container without limits, or one that says how large its machine is, sees that size; others see their limits.
-fn sized_on_purpose(order: &Order) -> bool {
-    let defaults = &order.config.machine;
-    let size = order.compiled.size;
-    let default = (size.vcpus, size.memory_mib) == (defaults.vcpus, defaults.memory_mib);
-    default || plan::SIZES.iter().any(|name| order.compiled.annotations.contains_key(*name))
 }
 
 fn share_mounts(order: &Order) -> Vec<ShareMount> {

@@ -51,8 +51,8 @@ impl Host {
         store::tests::publish(&store, class, &identity)
     }
 
-    fn choose(&self, machine: &mut MachineConfig, exactly: bool) -> Choice {
-        choose(&self.config.template, &self.config.paths.virtiofsd, machine, exactly).unwrap()
+    fn choose(&self, machine: &mut MachineConfig) -> Choice {
+        choose(&self.config.template, &self.config.paths.virtiofsd, machine).unwrap()
     }
 }
 
@@ -65,7 +65,7 @@ fn a_fresh_template_is_taken() {
     let host = Host::new();
     let entry = host.template("1x512");
     let mut machine = host.machine("1x512");
-    let choice = host.choose(&mut machine, true);
+    let choice = host.choose(&mut machine);
     assert_eq!((choice.template, choice.warning), (Some(entry), None));
     assert!(matches!(machine.start, Start::Restore(_)));
 }
@@ -74,27 +74,28 @@ fn a_fresh_template_is_taken() {
 fn without_any_the_machine_boots_and_nobody_is_bothered() {
     let host = Host::new();
     let mut machine = host.machine("1x512");
-    assert!(host.choose(&mut machine, true).warning.is_none());
+    assert!(host.choose(&mut machine).warning.is_none());
     host.template("1x256");
-    let choice = host.choose(&mut machine, false);
+    let choice = host.choose(&mut machine);
     assert!(choice.template.is_none() && choice.warning.is_none());
     assert!(boots(&machine, "1x512"));
 }
 
 #[test]
-fn limits_take_the_smallest_that_fits_and_its_size() {
+fn the_smallest_room_that_is_large_enough_is_taken() {
     let host = Host::new();
-    for class in ["1x256", "1x1024", "2x1024", "2x4096"] {
+    for class in ["1x4096", "2x2048", "2x4096", "4x8192"] {
         host.template(class);
     }
-    for (asked, taken) in [("1x192", "1x256"), ("1x320", "1x1024"), ("2x320", "2x1024"), ("2x1088", "2x4096")]
-    {
+    for (asked, taken) in [("1x1024", "1x4096"), ("2x1024", "2x2048"), ("2x3072", "2x4096")] {
         let mut machine = host.machine(asked);
-        let entry = host.choose(&mut machine, false).template.unwrap();
+        let entry = host.choose(&mut machine).template.unwrap();
         assert_eq!(entry.class.to_string(), taken, "{asked}");
         assert_eq!(format!("{}x{}", machine.vcpus, machine.memory_mib), taken);
+    }
+    for asked in ["3x1024", "1x8192"] {
         let mut machine = host.machine(asked);
-        assert!(host.choose(&mut machine, true).template.is_none());
+        assert!(host.choose(&mut machine).template.is_none());
         assert!(boots(&machine, asked));
     }
 }
@@ -113,7 +114,7 @@ fn another_program_image_or_setting_makes_it_stale_and_says_so() {
             _ => host.config.machine.nics += 1,
         }
         let mut machine = host.machine("1x512");
-        let choice = host.choose(&mut machine, true);
+        let choice = host.choose(&mut machine);
         assert!(choice.template.is_none() && boots(&machine, "1x512"), "{change}");
         assert!(choice.warning.unwrap().contains("build them again"), "{change}");
     }
@@ -125,12 +126,12 @@ fn a_damaged_one_is_passed_over_for_a_larger_whole_one() {
     let damaged = host.template("1x512");
     fs::write(host.store().path().join(damaged.name()).join("state"), "X").unwrap();
     let mut machine = host.machine("1x320");
-    let choice = host.choose(&mut machine, false);
+    let choice = host.choose(&mut machine);
     let warning = choice.warning.unwrap();
     assert!(choice.template.is_none() && boots(&machine, "1x320"));
     assert!(warning.contains(&damaged.name()) && warning.contains("digest differs"), "{warning}");
-    let whole = host.template("2x1024");
-    assert_eq!(host.choose(&mut machine, false).template, Some(whole));
+    let whole = host.template("1x1024");
+    assert_eq!(host.choose(&mut machine).template, Some(whole));
 }
 
 #[test]
@@ -138,16 +139,16 @@ fn the_mode_decides_whether_one_is_needed() {
     let mut host = Host::new();
     let mut machine = host.machine("1x512");
     host.config.template.mode = TemplateMode::Required;
-    let error = choose(&host.config.template, &host.config.paths.virtiofsd, &mut machine, true).unwrap_err();
+    let error = choose(&host.config.template, &host.config.paths.virtiofsd, &mut machine).unwrap_err();
     assert!(
         error.to_string().contains("a template is required and there is none for a machine of 1x512"),
         "{error}"
     );
     let entry = host.template("1x512");
-    assert_eq!(host.choose(&mut machine, true).template, Some(entry));
+    assert_eq!(host.choose(&mut machine).template, Some(entry));
     host.config.template.mode = TemplateMode::Off;
     let mut machine = host.machine("1x512");
-    assert!(host.choose(&mut machine, true).template.is_none() && boots(&machine, "1x512"));
+    assert!(host.choose(&mut machine).template.is_none() && boots(&machine, "1x512"));
 }
 
 #[test]
@@ -157,6 +158,6 @@ fn use_is_noted() {
     let manifest = host.store().path().join(entry.name()).join("manifest.json");
     let long_ago = std::time::SystemTime::UNIX_EPOCH;
     fs::File::options().write(true).open(&manifest).unwrap().set_modified(long_ago).unwrap();
-    host.choose(&mut host.machine("1x512"), true);
+    host.choose(&mut host.machine("1x512"));
     assert!(host.store().template(&entry).unwrap().used > long_ago);
 }

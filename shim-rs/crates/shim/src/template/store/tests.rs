@@ -27,6 +27,7 @@ pub(in crate::template) fn publish(store: &Store, class: &str, identity: &str) -
     fs::write(workspace.path().join(STATE), "state").unwrap();
     let manifest = Manifest {
         format: identity::FORMAT,
+        settings: Vec::new(),
         vcpus: class.vcpus,
         memory_mib: class.memory_mib,
         key: identity::key(identity),
