@@ -9,12 +9,15 @@ judge: this list follows its own, and a unit test holds the sample file to it.
 import tomllib
 from typing import Any
 
+#: A number, or the word for as much as the host has.
+HOST = (int, "host")
+
 #: Table -> key -> the type of its value, or the words it may be.
-KEYS: dict[str, dict[str, type | tuple[str, ...]]] = {
+KEYS: dict[str, dict[str, type | tuple[type | str, ...]]] = {
     "machine": {
         "accel": ("auto", "kvm", "tcg"),
-        "memory_mib": int,
-        "vcpus": int,
+        "memory_mib": HOST,
+        "vcpus": HOST,
         "nics": int,
     },
     "paths": {"qemu": str, "virtiofsd": str, "kernel": str, "initrd": str, "run": str},
@@ -48,9 +51,14 @@ def _wrong(table: str, key: str, value: Any) -> str | None:  # noqa: ANN401  (an
     allowed = KEYS[table].get(key)
     if allowed is None:
         return f"{key} is not a key of [{table}]"
+    if allowed == HOST and type(value) is int:
+        allowed = int
     if isinstance(allowed, tuple):
         if value not in allowed:
-            return f"{table}.{key} must be one of: {', '.join(allowed)}"
+            words = [
+                KINDS[word] if isinstance(word, type) else word for word in allowed
+            ]
+            return f"{table}.{key} must be one of: {', '.join(words)}"
         return None
     # True is an int to Python, and not to anybody else.
     if type(value) is not allowed:

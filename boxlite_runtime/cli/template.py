@@ -43,25 +43,22 @@ def _only_root() -> None:
 
 @group.command()
 @click.option("--size", "sizes", multiple=True, metavar="CPUSxMIB", help="Build this.")
-@click.option("--all", "every", is_flag=True, help="Build all declared sizes.")
 @click.option("--force", is_flag=True, help="Build anew what is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 @click.pass_obj
-def build(
-    shim: Shim, sizes: tuple[str, ...], every: bool, force: bool, as_json: bool
-) -> None:
+def build(shim: Shim, sizes: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Boot, save and try a machine, for others to start from.
 
-    Without --size and --all, the configured size. A template that is there
+    Without --size, the size of a container that says nothing, which fits all
+    but those that ask for other CPUs by annotation. A template that is there
     and whole stays. It takes some seconds, under emulation most of all.
     """
     _only_root()
-    wanted: list[str | None] = [None] if every or not sizes else []
-    wanted += [*sizes, *(templates.SIZES if every else ())]
+    wanted: list[str | None] = [*sizes] if sizes else [None]
     built: dict[str, tuple[Template, bool]] = {}
     for size in wanted:
         template, made = templates.build(shim, size, force=force)
-        # The configured size may be among the declared ones.
+        # The configured size may be named as well.
         built.setdefault(template.name, (template, made))
     if as_json:
         click.echo(_as_json([template for template, _ in built.values()]))

@@ -2,7 +2,7 @@
 """The names a case's objects have, different under each runtime.
 
 Owns: putting names in for ``@c@``, ``@host@``, ``@volume@``, ``@network@``,
-``@image@``, and taking them out of what an engine says, so that the outputs
+``@image@``, ``@run@``, and taking them out of what an engine says, so that the outputs
 can be compared. Does not own: making the objects.
 """
 
@@ -14,7 +14,7 @@ from boxlite_runtime.conformance.case import Case, Step
 from boxlite_runtime.conformance.engines.engine import REPOSITORY, Outcome
 
 #: Placeholders that are no containers.
-RESERVED = {"host", "volume", "network", "image"}
+RESERVED = {"host", "volume", "network", "image", "run"}
 PLACEHOLDER = re.compile(r"@([a-z]+)@")
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Templates: machines booted once and saved, for others to start from.
 
-Owns: which sizes are built, and how a person names one. Does not own:
-templates themselves; only the shim knows what a machine is made of, so
-``shim`` asks it.
+Owns: how a person is told of a build. Does not own: templates themselves, nor
+how large a machine is; only the shim knows what one is made of, so ``shim``
+asks it.
 
-Call order: ``shim.build`` for each of ``sizes``, then ``shim.found`` to tell
-what there is. ``build_default`` is the installer's.
+Call order: ``build``, then ``shim.found`` to tell what there is.
+``build_default`` is the installer's.
 """
 
 from pathlib import Path
@@ -16,11 +16,6 @@ from boxlite_runtime.paths import Layout
 from boxlite_runtime.progress import step
 from boxlite_runtime.templates import shim
 from boxlite_runtime.templates.shim import Template
-
-#: Sizes worth having beside the configured one, as CPUs x MiB. A container
-#: with limits takes the smallest that holds them; what is larger than all
-#: boots. Each costs a build of some seconds and some 30 MB on disk.
-SIZES = ("1x256", "1x512", "1x1024", "2x1024", "2x2048")
 
 #: What a phase of the shim's is called for people.
 PHASES = {
@@ -46,14 +41,13 @@ def build(
 
 
 def build_default(layout: Layout) -> str | None:
-    """Build the configured size and the declared ones, as the last step of install.
+    """Build the one template that fits nearly all, as the last step of install.
 
     Returns a note when there is none to be had: machines boot then, which is
     slower and no reason to fail.
     """
     try:
-        for size in (None, *SIZES):
-            build(shim.Shim(layout.shim, configured(layout)), size)
+        build(shim.Shim(layout.shim, configured(layout)), None)
     except BoxliteError as error:
         return f"no template: {error.message}; boxlite template build tries again"
     return None

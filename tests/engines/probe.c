@@ -7,6 +7,8 @@
 //   probe udp-send HOST PORT  sends stdin as a datagram, prints the answer if it
 //                             comes from there
 //   probe xattr FILE          gives a file an attribute and prints it
+//   probe touch MIB           takes so much memory, writes to each page of it and
+//                             prints MIB
 //   probe unix PATH           sends stdin and its end to a Unix socket, prints
 //                             the answer
 #include <arpa/inet.h>
@@ -14,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -122,12 +125,28 @@ static int clock_facts(void)
     return 0;
 }
 
+static int touch(long mib)
+{
+    size_t size = (size_t)mib << 20;
+    char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        perror("mmap");
+        return 1;
+    }
+    for (size_t at = 0; at < size; at += 4096)
+        memory[at] = 1;
+    printf("%ld\n", mib);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "clock") == 0)
         return clock_facts();
     if (argc == 2 && strcmp(argv[1], "euid") == 0)
         return printf("%u\n", geteuid()) > 0 ? 0 : 1;
+    if (argc == 3 && strcmp(argv[1], "touch") == 0)
+        return touch(atol(argv[2]));
     if (argc == 3 && strcmp(argv[1], "udp-echo") == 0)
         return udp_echo(atoi(argv[2]));
     if (argc == 3 && strcmp(argv[1], "xattr") == 0)

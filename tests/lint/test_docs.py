@@ -116,6 +116,22 @@ def test_every_annotation_is_documented(root: Path) -> None:
     assert [c for c in FIRST_CELL.findall(text) if c.startswith("io.")] == understood
 
 
+def test_every_setting_of_the_host_that_guests_are_given_is_documented(
+    root: Path,
+) -> None:
+    code = (root / "shim-rs/crates/shim/src/settings/list.rs").read_text()
+    names = re.findall(r'^    "([\w/-]+)",$', code, re.MULTILINE)
+    # The same for `all` and for `default` is one row.
+    given = {
+        re.sub(r"\.conf\.(all|default)\.", ".conf.*.", name.replace("/", "."))
+        for name in names
+    }
+    text = (root / REFERENCE / "settings.md").read_text()
+
+    assert given
+    assert set(FIRST_CELL.findall(text)) == given
+
+
 def test_every_exit_code_is_documented(root: Path) -> None:
     text = (root / REFERENCE / "exit-codes.md").read_text()
     section = text.partition("## The boxlite command")[2].partition("\n## ")[0]

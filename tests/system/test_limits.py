@@ -6,12 +6,9 @@ guest shows is v2's whatever the host has, so those are compared with what was
 asked for and not with runc.
 """
 
-import os
-
 import pytest
 
 from tests.engines.docker import Docker
-from tests.engines.images import IMAGE
 from tests.engines.waiting import until
 from tests.system.both import Both
 
@@ -42,24 +39,9 @@ def test_the_guests_cgroup_holds_the_exact_limits(docker: Docker) -> None:
 
 
 @pytest.mark.boxlite_only
-def test_without_limits_the_container_has_the_machine(docker: Docker) -> None:
-    script = "cd /sys/fs/cgroup && cat memory.max cpu.max pids.max; nproc; head -1 /proc/meminfo"
-    lines = docker.sh(script).ok().lines
-    assert lines[:4] == ["max", "max 100000", "max", "1"]
-    # The kernel keeps some of 512 MiB to itself.
-    assert 400 * 1024 < int(lines[4].split()[1]) < 512 * 1024
-
-
-@pytest.mark.boxlite_only
-@pytest.mark.kvm
-def test_a_machine_grows_with_what_its_container_asks(docker: Docker) -> None:
-    script = "nproc; cat /sys/fs/cgroup/memory.max; awk '/MemTotal/ {print $2}' /proc/meminfo"
-    # The engine refuses more than its host has.
-    wanted = str(min(2, os.cpu_count() or 1))
-    options = ("--memory", "900m", "--cpus", wanted)
-    cpus, limit, total = docker.sh(script, *options).ok().lines
-    assert cpus == wanted and int(limit) == 900 * MIB
-    assert int(total) * 1024 >= 900 * MIB, "the limit can never be reached"
+def test_without_limits_there_are_none(docker: Docker) -> None:
+    script = "cd /sys/fs/cgroup && cat memory.max cpu.max pids.max"
+    assert docker.sh(script).ok().lines == ["max", "max 100000", "max"]
 
 
 @pytest.mark.core
@@ -119,8 +101,7 @@ def test_limits_change_while_it_runs(both: Both) -> None:
     assert both.same(scenario) == "137"
 
 
-@pytest.mark.boxlite_only
-def test_more_memory_than_the_host_has_is_refused(docker: Docker) -> None:
-    result = docker.run("--rm", "--memory", "9t", IMAGE, "true")
-    assert result.code == 125
-    assert "memory" in result.errors
+def test_a_limit_above_the_host_is_none(both: Both) -> None:
+    assert (
+        both.same(lambda docker: docker.sh("echo ran", "--memory", "9t").text) == "ran"
+    )

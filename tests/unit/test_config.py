@@ -18,8 +18,9 @@ def test_the_installed_sample_is_valid_and_complete(source: Path) -> None:
     }
 
 
-def test_an_empty_configuration_is_valid() -> None:
-    assert config.problems("") == []
+@pytest.mark.parametrize("text", ["", '[machine]\nvcpus = "host"\nmemory_mib = 4096\n'])
+def test_what_is_right_is_not_complained_of(text: str) -> None:
+    assert config.problems(text) == []
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,15 @@ def test_an_empty_configuration_is_valid() -> None:
             "machine.accel must be one of: auto, kvm, tcg",
         ),
         ("[machine]\nvcpus = 0\n", "machine.vcpus must be at least 1"),
-        ("[machine]\nvcpus = true\n", "machine.vcpus must be a number"),
+        (
+            "[machine]\nvcpus = true\n",
+            "machine.vcpus must be one of: a number, host",
+        ),
+        (
+            '[machine]\nmemory_mib = "all"\n',
+            "machine.memory_mib must be one of: a number, host",
+        ),
+        ("[machine]\nnics = true\n", "machine.nics must be a number"),
         ("[paths]\nqemu = 1\n", "paths.qemu must be a text"),
         ("[sockets]\nengine = 1\n", "sockets.engine must be true or false"),
     ],

@@ -94,13 +94,13 @@ def test_the_configured_size_is_built_unless_told_otherwise(
     assert capsys.readouterr().out == "1x512-aaaaaaaaaaaa is there already\n" * 2
 
 
-def test_all_is_the_configured_size_and_every_declared_one(
+def test_one_size_is_built_and_told_once(
     play: Play, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     play(says({"template": described(ONE), "already": False}))
 
-    assert call("build", "--all", "--json") == ExitCode.OK
-    assert len(calls(tmp_path)) == 1 + len(templates.SIZES)
+    assert call("build", "--size", "1x512", "--size", "1x512", "--json") == ExitCode.OK
+    assert len(calls(tmp_path)) == 2
     assert [found["name"] for found in json.loads(capsys.readouterr().out)] == [ONE]
 
 
@@ -215,9 +215,3 @@ def test_an_installation_without_a_template_has_a_note(
     note = templates.build_default(replace(paths.Layout(), root=tmp_path))
 
     assert note == "no template: no room; boxlite template build tries again"
-
-
-def test_every_declared_size_is_one() -> None:
-    for size in templates.SIZES:
-        vcpus, memory = (int(number) for number in size.split("x"))
-        assert vcpus >= 1 and memory >= 128
