@@ -4,10 +4,10 @@
 #   run_part NAME TITLE COMMAND...  a program or a function of the script, which
 #                                   has limit[NAME] seconds; a part that is not
 #                                   over then is ended with all it started
-#   sum                             the last line; fails if anything did
+#   sum                             what failed, and the last line; fails if anything did
 
 : "${logs:?is the directory of the logs}" "${venv:?holds the test tools}"
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 failures=
 #: What tests/limit.py ends with when the time is up.
 expired=124
 
@@ -45,11 +45,15 @@ run_part() {
     passed=$((passed + good))
     skipped=$((skipped + unfit + $(count '(skipped|ignored)' "$log")))
     failed=$((failed + bad))
-    if ((bad)); then echo "  all of it: $log"; fi
+    if ((bad)); then
+        echo "  all of it: $log"
+        failures+=$(sed -nE "s/^(FAILED|ERROR) ([^ ]+).*/  $name: \\2/p; s/^test (.*) \.\.\. FAILED/  $name: \\1/p" "$log")$'\n'
+    fi
 }
 
+# The names again, for those of the first parts are far above by then.
 sum() {
-    ((failed)) && echo "The logs are in $logs."
+    ((failed)) && printf '%s\n' "The logs are in $logs." "$failures" | grep .
     echo "$passed passed, $failed failed, $skipped skipped"
     ((failed == 0))
 }

@@ -36,7 +36,7 @@ finish() {
         grep -E -A 2 "^test .* FAILED|panicked at|^(FAILED|ERROR|E  ) " "$logs/$name.log" |
             cut -c -300 | head -n 60 | sed 's/^/  | /' >&2
         echo "its end:" >&2
-        tail -n 20 "$logs/$name.log" | sed 's/^/  | /' >&2
+        tail -n 20 "$logs/$name.log" | cut -c -300 | sed 's/^/  | /' >&2
     else
         echo "done: ${step_title[$name]} ($((SECONDS - step_began[$name])) s)"
     fi
