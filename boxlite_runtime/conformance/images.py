@@ -57,12 +57,19 @@ RECIPES: dict[str, Recipe] = {
     ),
     "debian": Recipe(
         packages=(
-            "attr", "gcc", "git", "iproute2", "libc6-dev", "nginx-light", "openssl",
-            "perl-base", "postgresql", "procps", "python3-minimal",
-            "libpython3-stdlib", "redis-server", "sqlite3", "strace", "stress-ng",
-            "util-linux", "xz-utils",
+            "attr", "e2fsprogs", "gcc", "git", "iproute2", "iptables", "libc6-dev",
+            "nftables", "nginx-light", "openssl", "perl-base", "postgresql", "procps",
+            "python3-minimal", "libpython3-stdlib", "redis-server", "sqlite3",
+            "strace", "stress-ng", "util-linux", "xz-utils",
         ),
         config={"Cmd": ["bash"], "Env": [PATH]},
+    ),
+    # What divides its cgroup and makes networks and mounts of its own.
+    "engine": Recipe(
+        packages=(
+            "busybox-static", "docker.io", "docker-cli", "iptables", "procps", "systemd-sysv",
+        ),
+        config={"Cmd": ["bash"], "Env": [PATH], "Volumes": {"/var/lib/docker": {}}},
     ),
 }  # fmt: skip
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two questions about an ELF: can QEMU start it, does it need a loader.
+"""Can QEMU start an ELF, does it need a loader; and its padding made cheap.
 
-Owns: reading program headers. Does not own: anything else of ELF. Both
-answers would otherwise come only when a machine fails to start.
+Owns: reading program headers, and clearing whole pages of padding. Does not own:
+anything else of ELF. Both answers would otherwise come only when a machine fails
+to start.
 
 Source of the format: elf(5); of the PVH note: Xen's public/elfnote.h
 (XEN_ELFNOTE_PHYS32_ENTRY), which the Linux and QEMU sources follow.
@@ -15,16 +16,23 @@ from dataclasses import dataclass
 _HEADER_SIZE = 64
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _NOTE = struct.Struct("<III")
+_PT_LOAD = 1
 _PT_INTERP = 3
 _PT_NOTE = 4
 _PHYS32_ENTRY = 18
 _OWNER = b"Xen\0"
+_EXECUTABLE = 1
+_PAGE = 4096
+#: What a linker fills code with where it aligns: INT3.
+_PADDING = b"\xcc" * _PAGE
 
 
 @dataclass(frozen=True)
 class _Segment:
     kind: int
+    flags: int
     offset: int
+    address: int
     size: int
 
 
@@ -37,6 +45,25 @@ def pvh_entry(image: bytes) -> int | None:
             if entry is not None:
                 return entry
     return None
+
+
+def padding_cleared(image: bytes) -> bytes:
+    """Return the image with each page of code that is padding alone made zeros.
+
+    A kernel is aligned to 2 MiB in several places. A page of zeros is not kept in a
+    template and is not touched in a machine; one of INT3 is both. Nothing runs into
+    such a page: the one before ends in padding that is left.
+    """
+    cleared = bytearray(image)
+    for segment in _segments(image):
+        if segment.kind != _PT_LOAD or not segment.flags & _EXECUTABLE:
+            continue
+        start = segment.offset + -segment.address % _PAGE
+        end = segment.offset + segment.size
+        for at in range(start, end - _PAGE + 1, _PAGE):
+            if image[at : at + _PAGE] == _PADDING and image[at - 1] == _PADDING[0]:
+                cleared[at : at + _PAGE] = bytes(_PAGE)
+    return bytes(cleared)
 
 
 def interpreter(image: bytes) -> str | None:
@@ -58,8 +85,10 @@ def _segments(image: bytes) -> Iterator[_Segment]:
         at = table + index * entry_size
         if at + _PROGRAM_HEADER.size > len(image):
             return
-        kind, _, offset, _, _, size, _, _ = _PROGRAM_HEADER.unpack_from(image, at)
-        yield _Segment(kind, offset, size)
+        kind, flags, offset, address, _, size, _, _ = _PROGRAM_HEADER.unpack_from(
+            image, at
+        )
+        yield _Segment(kind, flags, offset, address, size)
 
 
 def _find_entry(notes: bytes) -> int | None:

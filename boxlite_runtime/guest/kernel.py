@@ -28,7 +28,7 @@ from boxlite_runtime.process import run, stream
 from boxlite_runtime.progress import step
 
 #: Raised when this module changes what the same inputs give.
-_RECIPE = 1
+_RECIPE = 2
 #: Whose build this is, for the kernel's banner: the same on every host.
 _STAMP = {
     "KBUILD_BUILD_USER": "boxlite",
@@ -166,6 +166,7 @@ def _collect(objects: Path, result: Path, inputs: Inputs, release: str) -> None:
     # The symbol table would be read and sorted by QEMU at each start; an oops
     # is named from the kernel's own table.
     run(["objcopy", "--strip-all", objects / "vmlinux", image])
+    image.write_bytes(elf.padding_cleared(image.read_bytes()))
     entry = elf.pvh_entry(image.read_bytes())
     if entry is None:
         raise BoxliteError("the kernel has no PVH entry: QEMU could not start it")

@@ -171,3 +171,24 @@ def test_a_number_of_cpus_needs_a_template_of_its_own(
     assert docker.sh("nproc", other).ok().text == "1"
     refused = docker.run("--rm", REQUIRED, other, IMAGE, "true")
     assert refused.code == 125 and "none for a machine of 1x" in refused.errors
+
+
+@pytest.mark.boxlite_only
+def test_the_one_node_has_all_memory(docker: Docker) -> None:
+    script = "awk '/MemTotal|MemFree/ {print int($(NF - 1) / 1024)}'"
+    files = "/proc/meminfo /sys/devices/system/node/node0/meminfo"
+    lines = docker.sh(f"{script} {files}").ok().lines
+    total, free, nodes_total, nodes_free = (int(line) for line in lines)
+    assert abs(nodes_total - total) <= 8 and abs(nodes_free - free) <= 8
+
+
+@pytest.mark.boxlite_only
+def test_the_list_of_pages_ends_where_memory_does(docker: Docker) -> None:
+    script = (
+        "dd if=/proc/kpageflags of=/tmp/pages bs=64k 2>/dev/null; stat -c %s /tmp/pages"
+    )
+    with docker.container("--privileged") as container:
+        size = int(docker.exec(container, "sh", "-c", script).ok().text)
+        # Eight bytes for a page of 4 KiB.
+        assert size * 512 // MIB == grown(docker, container)
+        assert taken(container) <= IDLE + 2
