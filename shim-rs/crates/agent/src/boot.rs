@@ -2,7 +2,7 @@
 //! From the kernel's hand to a guest that containers can live in. PID 1 only.
 //!
 //! Order: a root that can be left (the initramfs cannot), the kernel's file systems, a console, cgroups, settings of the
-//! kernel, and the port to the host. Nothing here is configured, and nothing of it differs between clones.
+//! kernel (its reserve of memory, its clockwork), and the port to the host. Nothing here is configured, and nothing of it differs between clones.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -15,6 +15,8 @@ use rustix::mount::MountFlags;
 use crate::error::{Fault, Trying};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
+/// Memory kept for who cannot wait, in KiB.
+const RESERVE: &str = "/proc/sys/vm/min_free_kbytes";
 const PORTS: &str = "/sys/class/virtio-ports";
 /// What the kernel does by the clock where nothing happens, turned down; see [`slow_down`].
 const SLOWED: [(&str, &str); 2] = [
@@ -47,6 +49,7 @@ pub(crate) fn prepare() -> Result<(), Fault> {
     open_console()?;
     mount("cgroup2", CGROUPS, "cgroup2", quiet, None)?;
     enable_controllers()?;
+    keep_reserve()?;
     slow_down()
 }
 
@@ -106,6 +109,20 @@ fn enable_controllers() -> Result<(), Fault> {
         enable.push(' ');
     }
     fs::write(format!("{CGROUPS}/cgroup.subtree_control"), enable).trying(what)
+}
+
+/// Keeps as much memory for who cannot wait as the kernel would for all the memory there is: it reckoned with what it
+/// booted in, and does not again when it takes in more.
+fn keep_reserve() -> Result<(), Fault> {
+    let what = || format!("raise {RESERVE}");
+    let memory = rustix::system::sysinfo();
+    // The kernel's own rule (init_per_zone_wmark_min).
+    let reserve = (memory.totalram * u64::from(memory.mem_unit) / 1024 * 16).isqrt();
+    let current = fs::read_to_string(RESERVE).trying(what)?;
+    if current.trim_ascii_end().parse::<u64>().is_ok_and(|current| current >= reserve) {
+        return Ok(());
+    }
+    setting::write(RESERVE, reserve.to_string().as_bytes()).trying(what)
 }
 
 /// Lets an idle guest sleep: each wake-up costs the host. A container that may write these settings can have others.

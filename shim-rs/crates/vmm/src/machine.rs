@@ -96,7 +96,7 @@ pub struct MachineConfig {
     pub kernel_args: String,
     /// Virtual processors, at least one.
     pub vcpus: u32,
-    /// Memory in MiB, more than 512. The guest boots in the first 512; it takes more when it is told how far it may,
+    /// Memory in MiB, at least 512. The guest boots in the first 128; it takes more when it is told how far it may,
     /// see [`Machine::bound_memory`].
     pub memory_mib: u32,
     /// Name of the virtio-serial port of the channel, as the guest sees it in sysfs.

@@ -25,6 +25,9 @@ const GUEST_SHARE: u64 = 32;
 const STEP_MIB: u64 = 64;
 const SMALLEST_MIB: u64 = 128;
 
+/// May be taken for a limit, however small, in MiB: it costs nothing where it is not, and kernel and agent have room.
+const AMPLE_MIB: u32 = 512;
+
 /// Step of the room, in MiB. A host's memory differs by some MiB from one kernel to the next, and templates are to fit.
 const ROOM_MIB: u64 = 1024;
 
@@ -77,7 +80,7 @@ pub fn usual(defaults: MachineDefaults, host_mib: u64, host_cpus: u32) -> Machin
 #[must_use]
 pub fn for_limit(limit: i64, defaults: MachineDefaults, host_mib: u64) -> u32 {
     match mib(limit) {
-        Some(limit) => with_guest(limit, host_mib),
+        Some(limit) => with_guest(limit, host_mib).max(AMPLE_MIB),
         None => usual(defaults, host_mib, 1).memory_mib,
     }
 }
@@ -104,7 +107,7 @@ fn memory(
             })
         }
         (Some(asked), _) => Ok(asked.max(smallest())),
-        (None, Some(needed)) => Ok(needed.max(least)),
+        (None, Some(needed)) => Ok(needed.max(least).max(AMPLE_MIB)),
         (None, None) => Ok(usual.memory_mib),
     }
 }

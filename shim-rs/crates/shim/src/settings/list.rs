@@ -52,6 +52,7 @@ pub(super) const KERNEL: &[&str] = &[
     "net/ipv4/tcp_max_orphans",
     "net/ipv4/tcp_mem",
     "net/ipv4/udp_mem",
+    "net/netfilter/nf_conntrack_max",
     "user/max_cgroup_namespaces",
     "user/max_ipc_namespaces",
     "user/max_mnt_namespaces",

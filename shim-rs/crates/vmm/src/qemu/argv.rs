@@ -38,10 +38,12 @@ const FIRMWARE: &str = "qboot.rom";
 /// reboots (`reboot=t` saves two seconds of trying other ways). No network card exists that nobody asked for.
 ///
 /// The kernel boots in the first part of its memory and takes in the rest when it is needed and allowed
-/// (`grow_from`, docs/adr/0022). It sees more than 4 GiB and would set memory aside for devices that reach less
-/// (`swiotlb`); there is none.
-const KERNEL_ARGS: &str =
-    "console=ttyS0 panic=-1 reboot=t quiet dummy.numdummies=0 grow_from=512M swiotlb=noforce";
+/// (`grow_from`, docs/adr/0022). Its tables are those of a machine that boots with 512 MiB (`dhash_entries` and
+/// `ihash_entries` of names and files, `thash_entries` of TCP). It sees more than 4 GiB and would set memory aside for devices that reach less
+/// (`swiotlb`); there is none. It would lay out its table of connections for all of that memory: 2 MiB, all written
+/// (`hashsize`); each place may hold eight, and how many there may be is the host's to say (the shim's `settings`).
+const KERNEL_ARGS: &str = "console=ttyS0 panic=-1 reboot=t quiet dummy.numdummies=0 grow_from=128M swiotlb=noforce \
+                           dhash_entries=65536 ihash_entries=32768 thash_entries=4096 nf_conntrack.hashsize=16384";
 
 /// Under emulation, pages are cleared when they are allocated. QEMU notices that translated code went stale only when
 /// the guest's own processor writes over it; the share's daemon fills page cache from outside. A page that held code

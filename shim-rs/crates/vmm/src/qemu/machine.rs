@@ -43,7 +43,7 @@ use crate::{
 /// Console text quoted in errors, in bytes.
 const CONSOLE_QUOTE: usize = 2048;
 /// What the guest boots in and has from the beginning, in MiB: `grow_from` of [`argv`].
-const BOOTED_MIB: u32 = 512;
+const BOOTED_MIB: u32 = 128;
 const MAKE_MEMORY: &str = "make the machine's memory";
 
 /// A launched QEMU. Killed when dropped.

@@ -50,7 +50,9 @@ fn the_configuration_bounds_what_has_no_limit() {
 
 #[test]
 fn a_machine_may_take_the_limit_and_what_the_guest_takes() {
-    for (limit, machine) in [(1, 128), (64, 128), (128, 192), (512, 576), (1024, 1152), (3900, 4096)] {
+    for (limit, machine) in
+        [(1, 512), (64, 512), (128, 512), (400, 512), (512, 576), (1024, 1152), (3900, 4096)]
+    {
         let size = compiled(&limit_mib(limit), None, None).unwrap();
         assert_eq!((size.memory_mib, size.room_mib, size.vcpus), (machine, 4096, 4), "{limit} MiB");
     }
