@@ -12,7 +12,9 @@ from tests.system.both import Both
 
 #: The host's programs in a container: the image has no firewall.
 HOSTS_PROGRAMS = (
-    "--volume", "/usr:/usr:ro", "--volume", "/usr/lib64:/lib64:ro",
+    "--volume", "/usr:/usr:ro",
+    "--volume", "/usr/lib:/lib:ro",
+    "--volume", "/usr/lib64:/lib64:ro",
 )  # fmt: skip
 
 
