@@ -67,7 +67,8 @@ RECIPES: dict[str, Recipe] = {
     # What divides its cgroup and makes networks and mounts of its own.
     "engine": Recipe(
         packages=(
-            "busybox-static", "docker.io", "docker-cli", "iptables", "procps", "systemd-sysv",
+            "busybox-static", "dbus", "docker.io", "docker-cli", "iptables", "kmod",
+            "procps", "systemd-sysv",
         ),
         config={"Cmd": ["bash"], "Env": [PATH], "Volumes": {"/var/lib/docker": {}}},
     ),
