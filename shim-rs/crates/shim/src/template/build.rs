@@ -23,7 +23,7 @@ use tokio::net::UnixStream;
 
 use super::class::Class;
 use super::identity::{self, Digests};
-use super::manifest::{Manifest, Part};
+use super::manifest::{self, Manifest, Part};
 use super::saved::{MEMORY, STATE};
 use super::store::{Entry, Lock, Store, Workspace};
 use crate::config::Config;
@@ -105,6 +105,7 @@ pub async fn build(
         memory_mib: class.memory_mib,
         key: entry.key.clone(),
         identity: text,
+        settings_sha256: manifest::digest(&settings).map_err(making("writing the manifest"))?,
         settings,
         created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         memory: parts.0,

@@ -111,7 +111,13 @@ fn manifest(file: &File, entry: &Entry) -> Result<Manifest, TemplateError> {
         && manifest.class() == entry.class
         && manifest.key == entry.key
         && identity::key(&manifest.identity) == entry.key;
-    if its_own { Ok(manifest) } else { Err(damaged(MANIFEST, "it is of another template")) }
+    if !its_own {
+        return Err(damaged(MANIFEST, "it is of another template"));
+    }
+    if !manifest.settings_are_whole() {
+        return Err(damaged(MANIFEST, "the digest of its settings differs"));
+    }
+    Ok(manifest)
 }
 
 /// The whole of a file that is no longer than `limit`.

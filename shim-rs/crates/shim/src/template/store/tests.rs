@@ -4,9 +4,10 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use super::super::manifest::Part;
+use super::super::manifest::{self, Part};
 use super::super::{files::FileError, identity};
 use super::*;
+use crate::settings::Setting;
 
 fn store() -> (tempfile::TempDir, Store) {
     let scratch = tempfile::tempdir().unwrap();
@@ -25,9 +26,11 @@ pub(in crate::template) fn publish(store: &Store, class: &str, identity: &str) -
     let workspace = store.workspace(&lock).unwrap();
     fs::write(workspace.path().join(MEMORY), "memory").unwrap();
     fs::write(workspace.path().join(STATE), "state").unwrap();
+    let settings = vec![Setting { path: "fs/file-max".to_owned(), value: "1000".to_owned() }];
     let manifest = Manifest {
         format: identity::FORMAT,
-        settings: Vec::new(),
+        settings_sha256: manifest::digest(&settings).unwrap(),
+        settings,
         vcpus: class.vcpus,
         memory_mib: class.memory_mib,
         key: identity::key(identity),
@@ -138,6 +141,16 @@ fn changed_memory_of_the_same_length_is_found_by_its_digest() {
     store.template(&entry).unwrap().check_memory().unwrap();
     fs::write(file(&store, &entry, MEMORY), "memorY").unwrap();
     assert!(store.template(&entry).unwrap().check_memory().is_err());
+}
+
+#[test]
+fn a_setting_that_has_changed_on_disk_is_noticed() {
+    let (_scratch, store) = store();
+    let entry = publish(&store, "1x512", "a");
+    let path = file(&store, &entry, MANIFEST);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("\"1000\"", "\"1001\"")).unwrap();
+    assert!(matches!(store.template(&entry), Err(TemplateError::Damaged { name: MANIFEST, .. })));
 }
 
 #[test]
