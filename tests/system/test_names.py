@@ -12,6 +12,7 @@ import pytest
 from tests.engines import servers
 from tests.engines.docker import Docker
 from tests.engines.pair import Pair
+from tests.engines.waiting import until
 from tests.system.both import Both
 
 NETWORK = "named"
@@ -43,6 +44,8 @@ def web(both: Both, network: str, request: pytest.FixtureRequest) -> Iterator[st
     docker: Docker = getattr(both, request.param)
     options = ("--network", network, "--name", "web", "--network-alias", "www")
     with docker.container(*options, argv=SERVE) as container:
+        asked = ("nc", "-z", "127.0.0.1", "80")
+        until("it serves", lambda: docker.exec(container, *asked).code == 0)
         yield container
 
 
