@@ -16,13 +16,14 @@ from tests.engines.images import IMAGE
 #: numbers often.
 REST = 30
 #: Seconds of the guest in which timers are counted, and how often that is done.
-SECONDS = 10
+SECONDS = 30
 WINDOWS = 2
 #: Seconds for all of it, on a busy host.
 LIMIT = 200
 #: Timer interrupts of all CPUs in as long, at most. A kernel with its own settings
-#: takes 40 to 50, ours 7 to 21 in its first minute and 3 later.
-MOST = 30
+#: takes 120 to 150. Of ours, 15 to 20 are the look's: pressure is averaged every two
+#: seconds until nothing has happened for some.
+MOST = 90
 
 pytestmark = [pytest.mark.boxlite_only, pytest.mark.timeout(LIMIT + 60)]
 
