@@ -20,10 +20,10 @@ SECONDS = 30
 WINDOWS = 2
 #: Seconds for all of it, on a busy host.
 LIMIT = 200
-#: Timer interrupts of all CPUs in as long, at most. A kernel with its own settings
-#: takes 120 to 150. Of ours, 15 to 20 are the look's: pressure is averaged every two
-#: seconds until nothing has happened for some.
-MOST = 90
+#: Timer interrupts of two CPUs in as long, at most. Ours takes 110, of which 60 are
+#: averages of pressure and what wakes after them. With the kernel's own settings there
+#: are 100 more.
+MOST = 150
 
 pytestmark = [pytest.mark.boxlite_only, pytest.mark.timeout(LIMIT + 60)]
 
