@@ -44,7 +44,7 @@ def web(both: Both, network: str, request: pytest.FixtureRequest) -> Iterator[st
     docker: Docker = getattr(both, request.param)
     options = ("--network", network, "--name", "web", "--network-alias", "www")
     with docker.container(*options, argv=SERVE) as container:
-        asked = ("nc", "-z", "127.0.0.1", "80")
+        asked = ("wget", "-q", "-O", "-", "http://127.0.0.1/")
         until("it serves", lambda: docker.exec(container, *asked).code == 0)
         yield container
 
