@@ -181,7 +181,10 @@ async fn a_slow_reader_has_it_before_the_end_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_killed_process_wrote_is_there_for_a_reader_who_comes_late() {
     let shim = Shim::start().await;
-    let script = "cat /out & until grep -q pipe /proc/$!/wchan; do :; done; touch /stands; wait";
+    // A pipe here and a FIFO there hold 128 KiB: of what is more, some waits in the shim, which keeps the FIFO open for
+    // it. With less a FIFO that nobody ever opened would be closed, and what is in it gone.
+    let script = "cat /out & pos() { sed -n 's/^pos:[^0-9]*//p' /proc/$!/fdinfo/3 2>/dev/null; }; \
+                  until [ 0$(pos) -ge 262144 ] && grep -q pipe /proc/$!/wchan; do :; done; touch /stands; wait";
     let bundle = shim.bundle("c").shell(script).nobody_reads();
     let out = noise(4 * MIB, 6);
     std::fs::write(bundle.inside("/out"), &out).unwrap();
